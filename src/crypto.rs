@@ -19,10 +19,10 @@ pub(crate) mod dh;
 pub(crate) mod kdf;
 pub(crate) mod kem;
 pub(crate) mod random;
-pub(crate) mod secret;
-pub(crate) mod sign;
 #[cfg(test)]
 pub(crate) mod recorder;
+pub(crate) mod secret;
+pub(crate) mod sign;
 
 /// The number of the one suite of this crate. It is signed in the prekeys, hashed into the handshake and
 /// authenticated with every header; there is no negotiation.

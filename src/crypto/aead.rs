@@ -79,11 +79,9 @@ mod tests {
         fn(&[u8; 32], &[u8; N], &[u8], &mut [u8], &[u8; TAG_LEN]) -> Result<(), Error>;
 
     fn check<const N: usize>(test: &Test, seal: Seal<N>, open: Open<N>) -> bool {
-        let (Ok(key), Ok(nonce), Ok(tag)) = (
-            test.key[..].try_into(),
-            test.nonce[..].try_into(),
-            test.tag[..].try_into(),
-        ) else {
+        let (Ok(key), Ok(nonce), Ok(tag)) =
+            (test.key[..].try_into(), test.nonce[..].try_into(), test.tag[..].try_into())
+        else {
             // Keys, nonces and tags of other lengths cannot be expressed.
             assert!(test.result.must_fail(), "test {}", test.tc_id);
             return false;

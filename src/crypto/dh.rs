@@ -80,9 +80,9 @@ impl AgreementKey {
         Ok(secret)
     }
 
-    /// The key once more, for the first turn of a session (a signed prekey serves many sessions).
-    pub(crate) fn duplicate(&self) -> Self {
-        Self { secret: self.secret.clone(), public: self.public }
+    /// The 32 bytes that it was made from, to be sealed.
+    pub(crate) fn seed(&self) -> Secret<32> {
+        Secret::new(self.secret.to_bytes())
     }
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for AgreementKey {
 /// Private and public half both, so that opening state costs no scalar multiplication.
 impl Serialize for AgreementKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (Secret::new(self.secret.to_bytes()), &self.public).serialize(serializer)
+        (self.seed(), &self.public).serialize(serializer)
     }
 }
 

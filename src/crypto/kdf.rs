@@ -117,8 +117,7 @@ fn expand_with<const N: usize>(
     const { assert!(N <= 255 * 32) }
     let mut output = Secret::zeroed();
     #[allow(clippy::expect_used, reason = "N is checked at compile time")]
-    hkdf.expand_multi_info(&[label.as_bytes(), first, second], output.as_mut())
-        .expect("at most 255 blocks");
+    hkdf.expand_multi_info(&[label.as_bytes(), first, second], output.as_mut()).expect("at most 255 blocks");
     output
 }
 
@@ -262,10 +261,7 @@ mod tests {
     fn hash_concatenates_label_and_parts() {
         let whole = hash(Label(b"abc"), &[]);
         assert_eq!(whole, hash(Label(b"a"), &[b"b", b"", b"c"]));
-        assert_eq!(
-            hex::encode(whole),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hex::encode(whole), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]

@@ -61,9 +61,7 @@ impl<'de, const N: usize> Deserialize<'de> for Secret<N> {
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Secret<N>, A::Error> {
                 let mut secret = Secret::zeroed();
                 for (i, byte) in secret.as_mut().iter_mut().enumerate() {
-                    *byte = seq
-                        .next_element()?
-                        .ok_or_else(|| de::Error::invalid_length(i, &"more bytes"))?;
+                    *byte = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(i, &"more bytes"))?;
                 }
                 Ok(secret)
             }
@@ -141,10 +139,7 @@ mod tests {
     #[test]
     fn a26_debug_shows_no_byte_of_a_secret() {
         assert_eq!(format!("{:?}", Secret::new([0xab; 32])), "[secret]");
-        assert_eq!(
-            format!("{:?}", TestKey::new(Secret::new([0xab; 32]))),
-            "TestKey([secret])"
-        );
+        assert_eq!(format!("{:?}", TestKey::new(Secret::new([0xab; 32]))), "TestKey([secret])");
     }
 
     #[test]

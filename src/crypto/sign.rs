@@ -58,9 +58,7 @@ impl SigningPublic {
     /// Strict verification: RFC 8032 with canonical R and s, cofactorless, no key of small order.
     pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), Error> {
         let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-        self.parsed()?
-            .verify_strict(message, &signature)
-            .map_err(|_| Error::InvalidSignature)
+        self.parsed()?.verify_strict(message, &signature).map_err(|_| Error::InvalidSignature)
     }
 
     fn parsed(&self) -> Result<VerifyingKey, Error> {

@@ -1,0 +1,26 @@
+//! The keys that people know each other by, and those that a server hands out for them.
+//!
+//! ```text
+//! IdentityKeyPair ──signs──> SignedPreKey, OneTimePreKey      (private halves: PreKeys)
+//!       │ public half                 │
+//!   IdentityKey ────────────> PreKeyBundle ──verify(now)──> VerifiedBundle ──> Session::initiate
+//! ```
+//!
+//! Not its concern: when to rotate and upload; how keys meet in the handshake.
+
+mod bundle;
+mod identity;
+mod prekey;
+mod prekeys;
+mod replay;
+mod time;
+
+pub use bundle::{PreKeyBundle, VerifiedBundle};
+pub use identity::{IdentityKey, IdentityKeyPair};
+pub use prekey::{OneTimePreKey, SignedPreKey};
+pub use prekeys::PreKeys;
+pub use time::UnixTime;
+
+pub(crate) use prekey::PreKeyId;
+pub(crate) use prekeys::ResponderKeys;
+pub(crate) use replay::Fingerprint;

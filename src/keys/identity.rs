@@ -1,0 +1,258 @@
+//! Identity keys: an Ed25519 and an X25519 key that only ever go together.
+
+use alloc::string::String;
+use core::{fmt, str::FromStr};
+
+use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
+use rand::{CryptoRng, TryCryptoRng};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{
+    Error, StorageKey,
+    crypto::{
+        SUITE,
+        dh::{AgreementKey, AgreementPublic},
+        kdf::{self, Label},
+        random,
+        secret::Secret,
+        sign::{SIGNATURE_LEN, Signature, SigningKey, SigningPublic},
+    },
+    sealed,
+    wire::codec::{Kind, Reader},
+};
+
+/// Who somebody is: the public halves of an [`IdentityKeyPair`], 64 bytes (Ed25519 | X25519).
+///
+/// Its [`Display`](fmt::Display) form is bech32m text with the prefix `srid`, 117 characters, whose checksum
+/// finds every slip of up to four characters; [`FromStr`] reads it back, in lower or in upper case.
+///
+/// Comparing two of these for equality tells whether it is the same person's device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdentityKey {
+    signing: SigningPublic,
+    agreement: AgreementPublic,
+}
+
+/// Human-readable part of the text form.
+const TEXT_PREFIX: Hrp = Hrp::parse_unchecked("srid");
+
+impl IdentityKey {
+    /// Length of [`Self::to_bytes`], in bytes.
+    pub const LEN: usize = 64;
+
+    /// Ed25519 public key (RFC 8032) | X25519 public key (RFC 7748).
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let (signing, agreement) = bytes.split_at_mut(32);
+        signing.copy_from_slice(self.signing.as_bytes());
+        agreement.copy_from_slice(self.agreement.as_bytes());
+        bytes
+    }
+
+    /// # Errors
+    /// [`Error::Malformed`] if these are not 64 bytes; [`Error::InvalidKey`] if a half is not canonical or the
+    /// Ed25519 half is of small order.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(bytes);
+        let (signing, agreement) = (reader.array()?, reader.array()?);
+        reader.finish()?;
+        Ok(Self {
+            signing: SigningPublic::from_bytes(signing)?,
+            agreement: AgreementPublic::from_bytes(agreement)?,
+        })
+    }
+
+    pub(crate) fn signing(&self) -> &SigningPublic {
+        &self.signing
+    }
+
+    pub(crate) fn agreement(&self) -> &AgreementPublic {
+        &self.agreement
+    }
+
+    /// Checks the binding signature, which shows that one owner holds both halves.
+    pub(crate) fn verify_binding(&self, binding: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
+        self.signing.verify(&self.binding_message(), &Signature::from_bytes(binding))
+    }
+
+    fn binding_message(&self) -> [u8; Label::IDENTITY_BINDING.as_bytes().len() + 1 + Self::LEN] {
+        let mut message = [0; _];
+        let (label, rest) = message.split_at_mut(Label::IDENTITY_BINDING.as_bytes().len());
+        label.copy_from_slice(Label::IDENTITY_BINDING.as_bytes());
+        let (suite, key) = rest.split_at_mut(1);
+        suite.copy_from_slice(&[SUITE]);
+        key.copy_from_slice(&self.to_bytes());
+        message
+    }
+}
+
+impl fmt::Display for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        bech32::encode_to_fmt::<Bech32m, _>(f, TEXT_PREFIX, &self.to_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+impl fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityKey({self})")
+    }
+}
+
+impl FromStr for IdentityKey {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Malformed`] for a wrong checksum, prefix, length, mixed case or padding; [`Error::InvalidKey`]
+    /// as in [`IdentityKey::from_bytes`].
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let checked = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| Error::Malformed)?;
+        let mut bytes = [0; Self::LEN];
+        let mut read = checked.byte_iter();
+        if read.len() != Self::LEN {
+            return Err(Error::Malformed);
+        }
+        bytes.iter_mut().zip(&mut read).for_each(|(to, from)| *to = from);
+        let key = Self::from_bytes(&bytes)?;
+        // One text for one key: this refuses a foreign prefix and non-zero padding bits.
+        let mut canonical = String::new();
+        bech32::encode_to_fmt::<Bech32m, _>(&mut canonical, TEXT_PREFIX, &bytes)
+            .map_err(|_| Error::Malformed)?;
+        if canonical.eq_ignore_ascii_case(text) { Ok(key) } else { Err(Error::Malformed) }
+    }
+}
+
+/// The text form in human-readable formats, 64 bytes in binary ones.
+impl Serialize for IdentityKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serdect::slice::serialize_hex_lower_or_bin(&self.to_bytes(), serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for IdentityKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse()
+        } else {
+            Self::from_bytes(&serdect::slice::deserialize_hex_or_bin_vec(deserializer)?)
+        };
+        key.map_err(de::Error::custom)
+    }
+}
+
+/// The long-term keys of one device. Made once, sealed, never shared, never copied to a second device.
+///
+/// ```
+/// use subrosa::{IdentityKeyPair, StorageKey};
+///
+/// let alice = IdentityKeyPair::generate();
+/// println!("I am {}", alice.identity_key());
+///
+/// let key = StorageKey::generate();                 // kept in the platform's keychain
+/// let stored = alice.seal(&key);
+/// let again = IdentityKeyPair::open(&key, &stored)?;
+/// assert_eq!(again.identity_key(), alice.identity_key());
+/// # Ok::<(), subrosa::Error>(())
+/// ```
+///
+/// There is no `Clone`:
+/// ```compile_fail,E0599
+/// let copy = subrosa::IdentityKeyPair::generate().clone();
+/// ```
+pub struct IdentityKeyPair {
+    signing: SigningKey,
+    agreement: AgreementKey,
+    /// Signature of the one half over both, made once: sealed into every handshake.
+    binding: Signature,
+    identity_key: IdentityKey,
+    /// Hedges the randomness of this identity's handshakes.
+    hedge: Secret<32>,
+}
+
+impl IdentityKeyPair {
+    /// Makes a new identity from the system's random generator.
+    ///
+    /// # Panics
+    /// If the system's generator fails, on which no key can be made.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::generate_with_rng(&mut crate::system_rng())
+    }
+
+    /// Makes a new identity from a generator of the caller's.
+    #[must_use]
+    pub fn generate_with_rng(rng: &mut impl CryptoRng) -> Self {
+        let Ok(key) = Self::try_generate(rng);
+        key
+    }
+
+    fn try_generate<R: TryCryptoRng>(rng: &mut R) -> Result<Self, R::Error> {
+        let (mut signing, mut agreement) = (Secret::zeroed(), Secret::zeroed());
+        rng.try_fill_bytes(signing.as_mut())?;
+        rng.try_fill_bytes(agreement.as_mut())?;
+        Ok(Self::from_seeds(&signing, &agreement))
+    }
+
+    fn from_seeds(signing: &Secret<32>, agreement: &Secret<32>) -> Self {
+        let hedge = kdf::derive(signing.as_bytes(), agreement.as_bytes(), Label::HEDGE_SECRET, [&[], &[]]);
+        let signing = SigningKey::from_seed(signing);
+        let agreement = AgreementKey::from_seed(agreement);
+        let identity_key = IdentityKey { signing: signing.public(), agreement: *agreement.public() };
+        let binding = signing.sign(&identity_key.binding_message());
+        Self { signing, agreement, binding, identity_key, hedge }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn identity_key(&self) -> &IdentityKey {
+        &self.identity_key
+    }
+
+    /// Encrypts the key pair for storage.
+    #[must_use]
+    pub fn seal(&self, key: &StorageKey) -> alloc::vec::Vec<u8> {
+        sealed::seal(key, Kind::SealedIdentity, &[], &(self.signing.seed(), self.agreement.seed()))
+    }
+
+    /// Decrypts a sealed key pair.
+    ///
+    /// # Errors
+    /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`].
+    pub fn open(key: &StorageKey, bytes: &[u8]) -> Result<Self, Error> {
+        let (signing, agreement): (Secret<32>, Secret<32>) =
+            sealed::open(key, Kind::SealedIdentity, &[], bytes)?;
+        Ok(Self::from_seeds(&signing, &agreement))
+    }
+
+    pub(crate) fn agreement(&self) -> &AgreementKey {
+        &self.agreement
+    }
+
+    pub(crate) fn binding(&self) -> &Signature {
+        &self.binding
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Signature {
+        self.signing.sign(message)
+    }
+
+    /// `N` bytes for the ephemeral secrets of a handshake with this context.
+    pub(crate) fn hedged<const N: usize>(
+        &self,
+        rng: &mut impl TryCryptoRng,
+        context: &[u8],
+    ) -> Result<Secret<N>, Error> {
+        random::hedged(rng, self.hedge.as_bytes(), Label::HEDGED_HANDSHAKE, context)
+    }
+}
+
+impl fmt::Debug for IdentityKeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityKeyPair({}, [secret])", self.identity_key)
+    }
+}

@@ -1,0 +1,35 @@
+//! Points in time, passed in by the caller: the core has no clock.
+
+use serde::{Deserialize, Serialize};
+
+/// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// The time that many seconds after the epoch. (JavaScript's `Date.now()` is in milliseconds.)
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since the epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// What the system's clock says; the epoch if it says something earlier.
+    ///
+    /// Not on `wasm32-unknown-unknown`, which has no clock: use [`Self::from_secs`].
+    #[cfg(all(feature = "std", not(all(target_family = "wasm", target_os = "unknown"))))]
+    #[must_use]
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self(since.map_or(0, |duration| duration.as_secs()))
+    }
+
+    pub(crate) const fn plus_days(self, days: u64) -> Self {
+        Self(self.0.saturating_add(days * 24 * 60 * 60))
+    }
+}

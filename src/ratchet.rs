@@ -1,0 +1,59 @@
+//! The ratchet: from the secrets of a handshake to one fresh key for every message.
+//!
+//! ```text
+//!            ┌── EC double ratchet, headers encrypted ──> EC message key ──┐
+//! secrets ───┤        (ec.rs: Diffie-Hellman turns, heals)               ├──> body key and nonce
+//!            └── PQ ratchet (pq.rs) ────────────────────> PQ message key ──┘      (triple.rs)
+//! ```
+//!
+//! Decryption has two phases. The first works on `&self` and only derives; when header and body have
+//! authenticated, the second puts into force what was derived, and cannot fail. So a forged message changes
+//! nothing, by type.
+//!
+//! State is of two kinds: *hot*, a few hundred bytes that every message changes, and *cold*, the keys kept for
+//! messages that have not arrived, which most messages leave alone.
+//!
+//! Not its concern: handshake, padding, storage.
+
+pub(crate) mod chain;
+mod ec;
+mod header;
+mod pq;
+mod skipped;
+mod triple;
+
+pub(crate) use triple::{Cold, Envelope, TripleRatchet};
+
+use crate::crypto::secret::secret_roles;
+
+secret_roles! {
+    /// RK: root of the EC ratchet, replaced at every turn.
+    RootKey;
+    /// Root of the PQ ratchet.
+    PqRootKey;
+    /// HK: encrypts the headers of one chain.
+    HeaderKey;
+    /// NHK: will encrypt the headers of the next chain.
+    NextHeaderKey;
+}
+
+impl NextHeaderKey {
+    /// The turn has come.
+    pub(crate) fn into_header_key(self) -> HeaderKey {
+        HeaderKey(self.0)
+    }
+}
+
+/// How many messages are skipped over at once in an EC chain. An excessive number is refused: at 0.3 us a step
+/// this bounds what one message can cost to a few milliseconds.
+pub(crate) const MAX_SKIP: u32 = 25_000;
+
+/// The same for a PQ chain, which runs on across turns of the EC ratchet and so across chains that were
+/// abandoned: with the EC bound, 25,000 lost messages would wedge a session at its next turn.
+pub(crate) const MAX_PQ_SKIP: u32 = 1 << 18;
+
+/// How many skipped message keys of each kind a session keeps; beyond, the oldest go.
+pub(crate) const MAX_SKIPPED_KEYS: usize = 2_000;
+
+/// How many closed receiving chains with messages still missing keep their header key.
+pub(crate) const MAX_CLOSED_CHAINS: usize = 40;

@@ -1,0 +1,465 @@
+//! The EC double ratchet with header encryption (Double Ratchet, revision 4, sections 3 and 4).
+//!
+//! ```text
+//!            send: new ratchet key, root step
+//!   Received ────────────────────────────────> Sending
+//!      ^                                          │
+//!      └──────────────────────────────────────────┘
+//!            receive under the next header key: root step, own private key erased
+//! ```
+//!
+//! Two departures from the specification, for the sake of what a thief finds: the new ratchet key is made when
+//! sending, not when receiving, so no private key waits in storage for an answer that may never be written;
+//! and while there is none, no next header key is tried, so there is nothing that a peer could answer to.
+//! The responder's state before its first message is a type of its own ([`RatchetStart`]) without a receiving
+//! chain, so an empty chain cannot be used.
+
+use alloc::{boxed::Box, collections::VecDeque};
+
+use rand::TryCryptoRng;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, NextHeaderKey, RootKey,
+    chain::{Chain, Ec, MessageKey, SkippedRun},
+    header::SealedHeader,
+    skipped::SkippedMessageKeys,
+};
+use crate::{
+    Error,
+    crypto::{
+        dh::{AgreementKey, AgreementPublic},
+        kdf::{self, Label},
+        random,
+        secret::Secret,
+        trace,
+    },
+    wire::header::{HEADER_LEN, Header},
+};
+
+mod receipts;
+
+use receipts::Receipts;
+
+/// What both sides start from.
+pub(crate) struct RatchetStart {
+    pub(crate) root: RootKey,
+    /// Header key of the first chain of the initiator.
+    pub(crate) initiator_header_key: NextHeaderKey,
+    /// Header key of the first chain of the responder.
+    pub(crate) responder_header_key: NextHeaderKey,
+}
+
+/// The hot half of the EC ratchet.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EcRatchet {
+    root: RootKey,
+    turn: Turn,
+    /// PN: the length of the sending chain before the current one.
+    previous_chain_length: u32,
+    /// NHKs.
+    next_sending_header_key: NextHeaderKey,
+    /// NHKr.
+    next_receiving_header_key: NextHeaderKey,
+    /// None for an initiator without an answer.
+    receiving: Option<ReceivingChain>,
+}
+
+/// Whose turn it is to make a new ratchet key.
+#[derive(Serialize, Deserialize)]
+enum Turn {
+    /// Ours, at the next send: the peer's ratchet key is DHr, we have none.
+    Received { peer: AgreementPublic },
+    /// The peer's: our DHs is out, and CKs runs under it.
+    Sending { own: AgreementKey, header_key: HeaderKey, chain: Chain<Ec> },
+}
+
+/// A receiving chain: HKr, CKr, Nr, and the ratchet key that every header under HKr carries.
+#[derive(Serialize, Deserialize)]
+struct ReceivingChain {
+    /// Counts receiving chains from 0; names this one in the store of skipped keys.
+    sequence: u32,
+    ratchet_key: AgreementPublic,
+    header_key: HeaderKey,
+    chain: Chain<Ec>,
+    receipts: Receipts,
+}
+
+/// A receiving chain that has ended with messages still missing.
+#[derive(Serialize, Deserialize)]
+struct ClosedChain {
+    sequence: u32,
+    ratchet_key: AgreementPublic,
+    header_key: HeaderKey,
+    /// How many messages it had, as the peer said.
+    length: u32,
+    receipts: Receipts,
+}
+
+/// The cold half: keys of missing messages, and the header keys to know them by.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct EcCold {
+    keys: SkippedMessageKeys<Ec>,
+    /// Newest last; boxed so that the queue can move without leaving copies of header keys behind.
+    closed: VecDeque<Box<ClosedChain>>,
+}
+
+/// What the next message of the sending chain is made with.
+pub(crate) struct EcOutgoing<'a> {
+    pub(crate) ratchet_key: AgreementPublic,
+    pub(crate) previous_chain_length: u32,
+    pub(crate) message_number: u32,
+    pub(crate) message_key: MessageKey<Ec>,
+    pub(crate) header_key: &'a HeaderKey,
+}
+
+/// Under which key a header opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Current,
+    Next,
+    /// Index into the closed chains.
+    Closed(usize),
+}
+
+/// What a message changes in the EC ratchet, once it has authenticated.
+pub(crate) struct EcReceipt {
+    pub(crate) message_key: MessageKey<Ec>,
+    incarnation: u32,
+    number: u32,
+    change: Change,
+}
+
+enum Change {
+    /// The current chain moves on.
+    Advance { chain: Chain<Ec>, skipped: SkippedRun<Ec> },
+    /// A missing message has arrived.
+    Fill { sequence: u32 },
+    /// The peer has made a new ratchet key.
+    Turn(Box<NewTurn>),
+}
+
+struct NewTurn {
+    root: RootKey,
+    next_receiving_header_key: NextHeaderKey,
+    /// The rest of the chain that ends; none if it is too long to go through.
+    ended: Option<SkippedRun<Ec>>,
+    previous_chain_length: u32,
+    ratchet_key: AgreementPublic,
+    chain: Chain<Ec>,
+    skipped: SkippedRun<Ec>,
+}
+
+/// KDF_RK_HE: (RK, CK, NHK) = HKDF(salt RK, ikm DH output), 96 bytes.
+fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
+    trace!("DH", agreement.as_bytes());
+    let derived: Secret<96> = kdf::derive(root.as_bytes(), agreement.as_bytes(), Label::EC_ROOT, [&[], &[]]);
+    let [root, chain_key, next_header_key] = kdf::split(&derived);
+    trace!("EC root key", root.as_bytes());
+    trace!("EC chain key", chain_key.as_bytes());
+    trace!("next header key", next_header_key.as_bytes());
+    (RootKey::new(root), Chain::new(chain_key), NextHeaderKey::new(next_header_key))
+}
+
+impl RatchetStart {
+    /// The initiator's ratchet: its first message makes its first ratchet key, against the signed prekey.
+    pub(crate) fn initiate(self, signed_prekey: AgreementPublic) -> EcRatchet {
+        EcRatchet {
+            root: self.root,
+            turn: Turn::Received { peer: signed_prekey },
+            previous_chain_length: 0,
+            next_sending_header_key: self.initiator_header_key,
+            next_receiving_header_key: self.responder_header_key,
+            receiving: None,
+        }
+    }
+
+    /// Opens the header of the first message that the responder sees.
+    pub(crate) fn open_header(&self, sealed: &SealedHeader<'_>) -> Result<[u8; HEADER_LEN], Error> {
+        self.initiator_header_key.open(sealed)
+    }
+
+    /// The responder's ratchet, from the first message that it sees. The private half of the signed prekey is
+    /// used here and does not become part of the session.
+    pub(crate) fn respond(
+        self,
+        signed_prekey: &AgreementKey,
+        header: &Header,
+        cold: &mut EcCold,
+    ) -> Result<(EcRatchet, MessageKey<Ec>), Error> {
+        let (turn, message_key) = NewTurn::new(&self.root, signed_prekey, header, None)?;
+        let mut ratchet = EcRatchet {
+            root: self.root,
+            turn: Turn::Received { peer: header.ratchet_key },
+            previous_chain_length: 0,
+            next_sending_header_key: self.responder_header_key,
+            next_receiving_header_key: self.initiator_header_key,
+            receiving: None,
+        };
+        ratchet.turn(cold, turn);
+        ratchet.record(cold, 0, header.incarnation);
+        Ok((ratchet, message_key))
+    }
+}
+
+impl NewTurn {
+    /// Derives the turn that a header under the next header key announces.
+    fn new(
+        root: &RootKey,
+        own: &AgreementKey,
+        header: &Header,
+        ending: Option<&ReceivingChain>,
+    ) -> Result<(Self, MessageKey<Ec>), Error> {
+        let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
+        let ahead = chain.look_ahead(header.message_number, MAX_SKIP)?;
+        // Too much to go through: the rest of the chain is given up, the message is not.
+        let ended = ending.and_then(|ending| {
+            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP).ok().map(|(_, skipped)| skipped)
+        });
+        let turn = Self {
+            root,
+            next_receiving_header_key,
+            ended,
+            previous_chain_length: header.previous_chain_length,
+            ratchet_key: header.ratchet_key,
+            chain: ahead.chain,
+            skipped: ahead.skipped,
+        };
+        Ok((turn, ahead.message_key))
+    }
+}
+
+impl EcRatchet {
+    /// Whether another message can be sent.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.turn {
+            Turn::Received { .. } => Ok(()),
+            Turn::Sending { chain, .. } => chain.check(),
+        }
+    }
+
+    /// Steps the sending chain, after making a new ratchet key if it is our turn.
+    pub(crate) fn send(&mut self, rng: &mut impl TryCryptoRng) -> Result<EcOutgoing<'_>, Error> {
+        if let Turn::Received { peer } = &self.turn {
+            let seed = random::hedged(rng, self.root.as_bytes(), Label::HEDGED_RATCHET_KEY, peer.as_bytes())?;
+            trace!("ratchet private key", seed.as_bytes());
+            let own = AgreementKey::from_seed(&seed);
+            let (root, chain, next_header_key) = root_step(&self.root, &own.agree(peer)?);
+            let header_key =
+                core::mem::replace(&mut self.next_sending_header_key, next_header_key).into_header_key();
+            self.root = root;
+            self.turn = Turn::Sending { own, header_key, chain };
+        }
+        match &mut self.turn {
+            Turn::Received { .. } => Err(Error::CounterExhausted),
+            Turn::Sending { own, header_key, chain } => {
+                let (message_number, message_key) = chain.advance()?;
+                Ok(EcOutgoing {
+                    ratchet_key: *own.public(),
+                    previous_chain_length: self.previous_chain_length,
+                    message_number,
+                    message_key,
+                    header_key,
+                })
+            }
+        }
+    }
+
+    /// Finds the key that a header is under: current, next, then closed chains, newest first.
+    pub(crate) fn open_header(
+        &self,
+        cold: &EcCold,
+        sealed: &SealedHeader<'_>,
+    ) -> Result<(Place, [u8; HEADER_LEN]), Error> {
+        if let Some(chain) = &self.receiving
+            && let Ok(header) = chain.header_key.open(sealed)
+        {
+            return Ok((Place::Current, header));
+        }
+        if let Turn::Sending { .. } = &self.turn
+            && let Ok(header) = self.next_receiving_header_key.open(sealed)
+        {
+            return Ok((Place::Next, header));
+        }
+        let closed = cold.closed.iter().enumerate().rev();
+        let mut opened = closed.filter_map(|(index, chain)| {
+            chain.header_key.open(sealed).ok().map(|header| (Place::Closed(index), header))
+        });
+        opened.next().ok_or(Error::UnknownSession)
+    }
+
+    /// Derives the message key of an authenticated header, and what will change. Changes nothing.
+    pub(crate) fn receive(&self, cold: &EcCold, place: Place, header: &Header) -> Result<EcReceipt, Error> {
+        let number = header.message_number;
+        let (message_key, change) = match place {
+            Place::Next => {
+                let Turn::Sending { own, .. } = &self.turn else { return Err(Error::UnknownSession) };
+                let (turn, message_key) = NewTurn::new(&self.root, own, header, self.receiving.as_ref())?;
+                (message_key, Change::Turn(Box::new(turn)))
+            }
+            Place::Current => {
+                let chain = self.receiving.as_ref().ok_or(Error::UnknownSession)?;
+                check_ratchet_key(&chain.ratchet_key, header)?;
+                if number >= chain.chain.next() {
+                    let ahead = chain.chain.look_ahead(number, MAX_SKIP)?;
+                    (ahead.message_key, Change::Advance { chain: ahead.chain, skipped: ahead.skipped })
+                } else {
+                    let key = cold.missing(chain.sequence, &chain.receipts, header)?;
+                    (key, Change::Fill { sequence: chain.sequence })
+                }
+            }
+            Place::Closed(index) => {
+                let chain = cold.closed.get(index).ok_or(Error::UnknownSession)?;
+                check_ratchet_key(&chain.ratchet_key, header)?;
+                if number >= chain.length {
+                    // The peer has said, authenticated, that the chain ended before this message.
+                    return Err(Error::PeerRolledBack);
+                }
+                let key = cold.missing(chain.sequence, &chain.receipts, header)?;
+                (key, Change::Fill { sequence: chain.sequence })
+            }
+        };
+        Ok(EcReceipt { message_key, incarnation: header.incarnation, number, change })
+    }
+
+    /// Puts a receipt into force. Whether the cold half has changed.
+    pub(crate) fn commit(&mut self, cold: &mut EcCold, receipt: EcReceipt) -> bool {
+        let (sequence, cold_changed) = match receipt.change {
+            Change::Fill { sequence } => {
+                cold.keys.remove(sequence, receipt.number);
+                (sequence, true)
+            }
+            Change::Advance { chain, skipped } => {
+                let Some(receiving) = &mut self.receiving else { return false };
+                receiving.chain = chain;
+                let (sequence, any) = (receiving.sequence, !skipped.keys.is_empty());
+                if any {
+                    self.keep(cold, sequence, skipped);
+                }
+                (sequence, any)
+            }
+            Change::Turn(turn) => self.turn(cold, *turn),
+        };
+        self.record(cold, sequence, receipt.incarnation);
+        cold.drop_complete();
+        cold_changed
+    }
+
+    /// The peer's turn is over: its chain, and room for ours.
+    fn turn(&mut self, cold: &mut EcCold, new: NewTurn) -> (u32, bool) {
+        let mut cold_changed = false;
+        let mut sequence = 0;
+        if let Some(ending) = self.receiving.take() {
+            sequence = ending.sequence.saturating_add(1);
+            cold_changed = self.close(cold, ending, new.ended, new.previous_chain_length);
+        }
+        self.root = new.root;
+        let next = core::mem::replace(&mut self.next_receiving_header_key, new.next_receiving_header_key);
+        if let Turn::Sending { chain, .. } = &self.turn {
+            self.previous_chain_length = chain.next();
+        }
+        self.turn = Turn::Received { peer: new.ratchet_key };
+        self.receiving = Some(ReceivingChain {
+            sequence,
+            ratchet_key: new.ratchet_key,
+            header_key: next.into_header_key(),
+            chain: new.chain,
+            receipts: Receipts::default(),
+        });
+        if !new.skipped.keys.is_empty() {
+            self.keep(cold, sequence, new.skipped);
+            cold_changed = true;
+        }
+        (sequence, cold_changed)
+    }
+
+    /// Ends a receiving chain: keeps its header key if messages of it are missing.
+    fn close(
+        &mut self,
+        cold: &mut EcCold,
+        ending: ReceivingChain,
+        rest: Option<SkippedRun<Ec>>,
+        length: u32,
+    ) -> bool {
+        let sequence = ending.sequence;
+        let mut receipts = ending.receipts;
+        if rest.is_none() {
+            receipts.forget_below(length);
+        }
+        if rest.as_ref().is_none_or(|rest| rest.keys.is_empty()) && !cold.keys.has(sequence) {
+            return false;
+        }
+        cold.closed.push_back(Box::new(ClosedChain {
+            sequence,
+            ratchet_key: ending.ratchet_key,
+            header_key: ending.header_key,
+            length: length.max(ending.chain.next()),
+            receipts,
+        }));
+        if let Some(rest) = rest {
+            self.keep(cold, sequence, rest);
+        }
+        while cold.closed.len() > MAX_CLOSED_CHAINS {
+            if let Some(oldest) = cold.closed.pop_front() {
+                cold.keys.remove_chain(oldest.sequence);
+            }
+        }
+        true
+    }
+
+    /// Stores keys of missing messages.
+    fn keep(&mut self, cold: &mut EcCold, sequence: u32, skipped: SkippedRun<Ec>) {
+        let EcCold { keys, closed } = cold;
+        if let (Some(below), Some(receipts)) =
+            (skipped.dropped_below, receipts(&mut self.receiving, closed, sequence))
+        {
+            receipts.forget_below(below);
+        }
+        keys.insert(sequence, skipped, |sequence, number| {
+            if let Some(receipts) = receipts(&mut self.receiving, closed, sequence) {
+                receipts.forget_below(number.saturating_add(1));
+            }
+        });
+    }
+
+    /// Notes the incarnation of a received message of a chain.
+    fn record(&mut self, cold: &mut EcCold, sequence: u32, incarnation: u32) {
+        if let Some(receipts) = receipts(&mut self.receiving, &mut cold.closed, sequence) {
+            receipts.record(incarnation);
+        }
+    }
+}
+
+/// What a chain, current or closed, remembers.
+fn receipts<'a>(
+    receiving: &'a mut Option<ReceivingChain>,
+    closed: &'a mut VecDeque<Box<ClosedChain>>,
+    sequence: u32,
+) -> Option<&'a mut Receipts> {
+    match receiving {
+        Some(chain) if chain.sequence == sequence => Some(&mut chain.receipts),
+        _ => closed.iter_mut().find(|chain| chain.sequence == sequence).map(|chain| &mut chain.receipts),
+    }
+}
+
+impl EcCold {
+    /// The key of a message that is behind in its chain, or why there is none.
+    fn missing(&self, sequence: u32, receipts: &Receipts, header: &Header) -> Result<MessageKey<Ec>, Error> {
+        match self.keys.get(sequence, header.message_number) {
+            Some(key) => Ok(key.duplicate()),
+            None => Err(receipts.judge(header.message_number, header.incarnation)),
+        }
+    }
+
+    /// Wipes the header keys of closed chains of which nothing is missing any more.
+    fn drop_complete(&mut self) {
+        let Self { keys, closed } = self;
+        closed.retain(|chain| keys.has(chain.sequence));
+    }
+}
+
+/// One header key goes with one ratchet key. Another one under it comes from a peer that has gone back in time
+/// and made its turn once more.
+fn check_ratchet_key(expected: &AgreementPublic, header: &Header) -> Result<(), Error> {
+    if expected == &header.ratchet_key { Ok(()) } else { Err(Error::PeerRolledBack) }
+}

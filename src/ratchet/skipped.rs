@@ -1,0 +1,62 @@
+//! Keys of messages that have not arrived, bounded, oldest out first.
+
+use alloc::{boxed::Box, collections::BTreeMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    MAX_SKIPPED_KEYS,
+    chain::{MessageKey, SkippedRun},
+};
+
+/// Message keys by chain and number.
+///
+/// Chains are numbered in the order in which they began and a chain's runs come in ascending order, so the
+/// order of the map is the order of insertion, and its first entry is the oldest.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct SkippedMessageKeys<R>(BTreeMap<(u32, u32), Box<MessageKey<R>>>);
+
+impl<R> Default for SkippedMessageKeys<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R> SkippedMessageKeys<R> {
+    pub(crate) fn get(&self, chain: u32, number: u32) -> Option<&MessageKey<R>> {
+        self.0.get(&(chain, number)).map(|key| &**key)
+    }
+
+    pub(crate) fn remove(&mut self, chain: u32, number: u32) {
+        self.0.remove(&(chain, number));
+    }
+
+    /// Whether any message of a chain is still missing.
+    pub(crate) fn has(&self, chain: u32) -> bool {
+        self.0.range((chain, 0)..=(chain, u32::MAX)).next().is_some()
+    }
+
+    pub(crate) fn remove_chain(&mut self, chain: u32) {
+        while let Some((&place, _)) = self.0.range((chain, 0)..=(chain, u32::MAX)).next() {
+            self.0.remove(&place);
+        }
+    }
+
+    /// Adds a run of a chain, and tells `evicted` of every (chain, number) that has to go for it.
+    pub(crate) fn insert(&mut self, chain: u32, run: SkippedRun<R>, mut evicted: impl FnMut(u32, u32)) {
+        for (number, key) in run.keys {
+            self.0.insert((chain, number), key);
+        }
+        while self.0.len() > MAX_SKIPPED_KEYS {
+            if let Some(((chain, number), _)) = self.0.pop_first() {
+                evicted(chain, number);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

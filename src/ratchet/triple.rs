@@ -1,0 +1,220 @@
+//! The triple ratchet: both ratchets in parallel, one body key out of both (Double Ratchet, revision 4,
+//! section 6), and the message that is sealed with it.
+//!
+//! ```text
+//! body key 32, nonce 12 = HKDF(salt PQ message key, ikm EC message key, info "message" | header)
+//! body associated data  = session associated data | header
+//! ```
+//!
+//! The header is part of the derivation, so two messages with the same chain keys (a state that was rolled
+//! back) still have different keys: their incarnation differs.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use rand::TryCryptoRng;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    chain::{Ec, MessageKey, Pq},
+    ec::{EcCold, EcRatchet, EcReceipt, RatchetStart},
+    header::SealedHeader,
+    pq::{PqCold, PqRatchet, PqReceipt, Role},
+};
+use crate::{
+    Error, Padding,
+    crypto::{
+        aead::{self, TAG_LEN},
+        dh::{AgreementKey, AgreementPublic},
+        kdf::{self, Label},
+        secret::Secret,
+        trace,
+    },
+    handshake::SessionSecrets,
+    wire::{
+        body,
+        header::{HEADER_LEN, Header, SEALED_HEADER_LEN},
+        message::Message,
+    },
+};
+
+/// The hot half: everything that sending and in-order receiving need.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TripleRatchet {
+    ec: EcRatchet,
+    pq: PqRatchet,
+}
+
+/// The cold half: what is kept for messages that have not arrived.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Cold {
+    ec: EcCold,
+    pq: PqCold,
+}
+
+/// What a message changes, once it has authenticated.
+pub(crate) struct Receipt {
+    ec: EcReceipt,
+    pq: PqReceipt,
+}
+
+/// What a message is sealed with besides the ratchet.
+pub(crate) struct Envelope<'a> {
+    /// Every byte before the header.
+    pub(crate) prefix: &'a [&'a [u8]],
+    /// h2 of the handshake.
+    pub(crate) associated_data: &'a [u8; 32],
+    pub(crate) incarnation: u32,
+    pub(crate) padding: Padding,
+}
+
+impl TripleRatchet {
+    pub(crate) fn initiate(secrets: SessionSecrets, signed_prekey: AgreementPublic) -> Self {
+        let pq = PqRatchet::start(&secrets.pq_root, Role::Initiator);
+        Self { ec: start(secrets).initiate(signed_prekey), pq }
+    }
+
+    /// The responder's ratchet, out of the first message that it sees: the content comes with it.
+    pub(crate) fn respond(
+        secrets: SessionSecrets,
+        signed_prekey: &AgreementKey,
+        message: &Message<'_>,
+    ) -> Result<(Self, Box<Cold>, Vec<u8>), Error> {
+        let associated_data = secrets.associated_data;
+        let mut pq = PqRatchet::start(&secrets.pq_root, Role::Responder);
+        let start = start(secrets);
+        let mut cold = Box::<Cold>::default();
+        let header_bytes = start.open_header(&SealedHeader::of(message)?)?;
+        let header = Header::from_bytes(&header_bytes)?;
+        let pq_receipt = pq.receive(&cold.pq, &header)?;
+        // Nothing but this function sees the new session before the body has opened.
+        let (ec, ec_key) = start.respond(signed_prekey, &header, &mut cold.ec)?;
+        let key = MessageSecrets::derive(&ec_key, &pq_receipt.message_key, &header_bytes);
+        let content = key.open(&associated_data, &header_bytes, message.body)?;
+        pq.commit(&mut cold.pq, pq_receipt);
+        Ok((Self { ec, pq }, cold, content))
+    }
+
+    /// Seals content into a message. On failure nothing has changed.
+    pub(crate) fn seal(
+        &mut self,
+        envelope: &Envelope<'_>,
+        content: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Vec<u8>, Error> {
+        let body_len = body::encoded_len(content.len(), envelope.padding)?;
+        self.pq.check()?;
+        self.ec.check()?;
+        // The last thing that can fail is the generator; what follows cannot.
+        let ec = self.ec.send(rng)?;
+        let (pq_epoch, pq_message_number, pq_message_key) = self.pq.send()?;
+        let header = Header {
+            ratchet_key: ec.ratchet_key,
+            previous_chain_length: ec.previous_chain_length,
+            message_number: ec.message_number,
+            pq_epoch,
+            pq_message_number,
+            incarnation: envelope.incarnation,
+        };
+        let header_bytes = header.to_bytes();
+        let key = MessageSecrets::derive(&ec.message_key, &pq_message_key, &header_bytes);
+        trace!("header key", ec.header_key.as_bytes());
+        trace!("header", &header_bytes);
+
+        let prefix_len: usize = envelope.prefix.iter().map(|part| part.len()).sum();
+        let body_start = prefix_len + SEALED_HEADER_LEN;
+        let mut out = Vec::with_capacity(body_start + body_len + TAG_LEN);
+        envelope.prefix.iter().for_each(|part| out.extend_from_slice(part));
+        out.resize(body_start, 0);
+        body::encode(content, envelope.padding, &mut out)?;
+        key.seal(envelope.associated_data, &header_bytes, &mut out, body_start);
+        #[allow(clippy::expect_used, reason = "a sealed body has at least 32 bytes")]
+        let nonce = *out.last_chunk().expect("at least 24 bytes");
+        if let Some((prefix, rest)) = out.split_at_mut_checked(prefix_len)
+            && let Some(place) = rest.first_chunk_mut()
+        {
+            *place = ec.header_key.seal(&header_bytes, prefix, &nonce);
+        }
+        Ok(out)
+    }
+
+    /// Authenticates and decrypts a message. Changes nothing: the receipt does, when committed.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSession`] if no header key fits; after that, every error is final for the message.
+    pub(crate) fn open(
+        &self,
+        cold: &Cold,
+        message: &Message<'_>,
+        associated_data: &[u8; 32],
+    ) -> Result<(Receipt, Vec<u8>), Error> {
+        let (place, header_bytes) = self.ec.open_header(&cold.ec, &SealedHeader::of(message)?)?;
+        let header = Header::from_bytes(&header_bytes)?;
+        let ec = self.ec.receive(&cold.ec, place, &header)?;
+        let pq = self.pq.receive(&cold.pq, &header)?;
+        let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
+        let content = key.open(associated_data, &header_bytes, message.body)?;
+        Ok((Receipt { ec, pq }, content))
+    }
+
+    /// Puts a receipt into force. Whether the cold half has changed.
+    pub(crate) fn commit(&mut self, cold: &mut Cold, receipt: Receipt) -> bool {
+        let ec_changed = self.ec.commit(&mut cold.ec, receipt.ec);
+        let pq_changed = self.pq.commit(&mut cold.pq, receipt.pq);
+        ec_changed || pq_changed
+    }
+}
+
+fn start(secrets: SessionSecrets) -> RatchetStart {
+    RatchetStart {
+        root: secrets.ec_root,
+        initiator_header_key: secrets.initiator_header_key,
+        responder_header_key: secrets.responder_header_key,
+    }
+}
+
+/// Body key and nonce of one message.
+struct MessageSecrets(Secret<44>);
+
+impl MessageSecrets {
+    /// KDF_HYBRID.
+    fn derive(ec: &MessageKey<Ec>, pq: &MessageKey<Pq>, header: &[u8; HEADER_LEN]) -> Self {
+        trace!("EC message key", ec.as_bytes());
+        trace!("PQ message key", pq.as_bytes());
+        let derived = kdf::derive(pq.as_bytes(), ec.as_bytes(), Label::MESSAGE, [header, &[]]);
+        trace!("body key and nonce", derived.as_bytes());
+        Self(derived)
+    }
+
+    fn key(&self) -> &[u8; 32] {
+        #[allow(clippy::expect_used, reason = "a constant range")]
+        self.0.as_bytes().first_chunk().expect("32 of 44 bytes")
+    }
+
+    fn nonce(&self) -> &[u8; 12] {
+        #[allow(clippy::expect_used, reason = "a constant range")]
+        self.0.as_bytes().last_chunk().expect("12 of 44 bytes")
+    }
+
+    /// Encrypts everything of `out` from `start` on, and appends the tag.
+    fn seal(&self, session: &[u8; 32], header: &[u8; HEADER_LEN], out: &mut Vec<u8>, start: usize) {
+        let (_, body) = out.split_at_mut(start);
+        let tag = aead::seal(self.key(), self.nonce(), &associated_data(session, header), body);
+        out.extend_from_slice(&tag);
+    }
+
+    fn open(&self, session: &[u8; 32], header: &[u8; HEADER_LEN], body: &[u8]) -> Result<Vec<u8>, Error> {
+        let (encrypted, tag) = body.split_last_chunk().ok_or(Error::Malformed)?;
+        let mut plain = encrypted.to_vec();
+        aead::open(self.key(), self.nonce(), &associated_data(session, header), &mut plain, tag)?;
+        body::decode(plain)
+    }
+}
+
+/// Session associated data | header: 84 bytes.
+fn associated_data(session: &[u8; 32], header: &[u8; HEADER_LEN]) -> [u8; 32 + HEADER_LEN] {
+    let mut joined = [0; _];
+    let (first, second) = joined.split_at_mut(32);
+    first.copy_from_slice(session);
+    second.copy_from_slice(header);
+    joined
+}

@@ -1,0 +1,511 @@
+//! A conversation of two identities: encrypt, decrypt, seal, open. No I/O, no clock.
+//!
+//! ```text
+//!   initiate ──> unanswered ── first reply decrypts ──> established <── accept
+//!                (every message repeats the handshake part)
+//! ```
+//!
+//! Not its concern: which of several sessions with a peer to use, beyond [`Session::yields_to`]; when to start
+//! a new one; where state is kept.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
+
+use rand::{CryptoRng, TryCryptoRng};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, IdentityKey, IdentityKeyPair, MessageKind, Padding, PreKeys, StorageKey, VerifiedBundle,
+    crypto::{
+        kdf::{self, Label},
+        random,
+        secret::{constant_time_eq, scrub_deep_stack, scrub_stack},
+    },
+    handshake,
+    ratchet::{Cold, Envelope, TripleRatchet},
+    sealed,
+    wire::{
+        codec::Kind,
+        message::{HandshakePart, Message},
+    },
+};
+
+/// One side of an end-to-end encrypted conversation with one peer.
+///
+/// Save it, [sealed](Session::seal), after every [`encrypt`](Session::encrypt) *before* the message leaves, and
+/// after every [`decrypt`](Session::decrypt) together with what was decrypted. A session is not `Clone`: a
+/// copied one would use keys twice.
+///
+/// A call that fails has changed nothing, whatever bytes it was given.
+///
+/// ```compile_fail,E0599
+/// fn fork(session: subrosa::Session) -> (subrosa::Session, subrosa::Session) {
+///     (session.clone(), session)
+/// }
+/// ```
+pub struct Session {
+    // Boxed: moving a session moves pointers, and leaves no copies of keys behind.
+    hot: Box<Hot>,
+    cold: Box<Cold>,
+    /// Random at creation and at every opening, never stored: two sessions out of one stored state differ.
+    incarnation: u32,
+}
+
+/// What every message changes.
+#[derive(Serialize, Deserialize)]
+struct Hot {
+    id: SessionId,
+    /// h2 of the handshake: authenticated with every message.
+    associated_data: [u8; 32],
+    peer: IdentityKey,
+    used_one_time_prekey: bool,
+    padding: Padding,
+    progress: Progress,
+    ratchet: TripleRatchet,
+    /// Counts the changes of the cold half, to tell whether stored halves belong together.
+    cold_generation: u64,
+}
+
+/// How far the handshake has come.
+#[derive(Serialize, Deserialize)]
+enum Progress {
+    /// Initiated here, no reply yet: the handshake part to repeat.
+    Unanswered(Vec<u8>),
+    /// Initiated here, and the peer has replied.
+    Answered,
+    /// Accepted here: the hash of the handshake part, to know repeats by.
+    Accepted([u8; 32]),
+}
+
+/// Names a session, on both sides alike: 32 bytes. Not secret, never on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId([u8; 32]);
+
+impl SessionId {
+    /// The bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+/// What the first message of a peer brings.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The new session.
+    pub session: Session,
+    /// The content of the message.
+    pub content: Vec<u8>,
+    /// What the initiator put beside its identity.
+    pub payload: Vec<u8>,
+}
+
+impl Session {
+    /// Starts a session with the owner of a bundle. Nothing is sent by this: the first message carries the
+    /// handshake, and so does every further one until the first reply has been decrypted.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] if a key of the bundle is of small order, [`Error::NoRandomness`].
+    #[cfg(feature = "std")]
+    pub fn initiate(identity: &IdentityKeyPair, bundle: &VerifiedBundle) -> Result<Self, Error> {
+        Self::initiate_with_payload(identity, bundle, &[])
+    }
+
+    /// [`Self::initiate`] with up to 512 bytes beside our identity, sealed alike and authenticated: say, a
+    /// certificate. Its length shows on the wire, so use one constant length for everybody.
+    ///
+    /// # Errors
+    /// As [`Self::initiate`], and [`Error::PayloadTooLong`].
+    #[cfg(feature = "std")]
+    pub fn initiate_with_payload(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedBundle,
+        payload: &[u8],
+    ) -> Result<Self, Error> {
+        Self::try_initiate(identity, bundle, payload, &mut rand::rngs::SysRng)
+    }
+
+    /// [`Self::initiate_with_payload`] with a generator of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`], [`Error::PayloadTooLong`].
+    pub fn initiate_with_rng(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedBundle,
+        payload: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, Error> {
+        Self::try_initiate(identity, bundle, payload, rng)
+    }
+
+    /// Accepts a session from a peer's initial message, and decrypts the message. Afterwards `prekeys` has
+    /// forgotten the one-time prekey that was used: save it in one step with the session.
+    ///
+    /// Who wrote is [`Session::peer_identity`]. Try existing sessions with [`Session::decrypt`] first: an
+    /// initial message is repeated until it is answered, and a repetition is for the session that was made
+    /// from the first one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPreKey`], [`Error::Replayed`], [`Error::ReplayRecordFull`], [`Error::Unauthentic`],
+    /// [`Error::Malformed`], [`Error::UnsupportedVersion`], [`Error::InvalidKey`], [`Error::TooFarAhead`];
+    /// [`Error::UnknownSession`] if it is not an initial message; [`Error::WrongIdentity`],
+    /// [`Error::NoRandomness`]. On every one `prekeys` is unchanged.
+    #[cfg(feature = "std")]
+    pub fn accept(
+        identity: &IdentityKeyPair,
+        prekeys: &mut PreKeys,
+        message: &[u8],
+    ) -> Result<(Self, Vec<u8>), Error> {
+        Self::accept_with_payload(identity, prekeys, message)
+            .map(|accepted| (accepted.session, accepted.content))
+    }
+
+    /// [`Self::accept`] for initiators that send a payload.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    #[cfg(feature = "std")]
+    pub fn accept_with_payload(
+        identity: &IdentityKeyPair,
+        prekeys: &mut PreKeys,
+        message: &[u8],
+    ) -> Result<Accepted, Error> {
+        Self::try_accept(identity, prekeys, message, &mut rand::rngs::SysRng)
+    }
+
+    /// [`Self::accept_with_payload`] with a generator of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::accept`], without [`Error::NoRandomness`].
+    pub fn accept_with_rng(
+        identity: &IdentityKeyPair,
+        prekeys: &mut PreKeys,
+        message: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Accepted, Error> {
+        Self::try_accept(identity, prekeys, message, rng)
+    }
+
+    /// Encrypts `content` (0 bytes to [`MAX_CONTENT_LEN`](crate::MAX_CONTENT_LEN)) into a message for the peer:
+    /// bytes for any transport, in any order, with any loss.
+    ///
+    /// # Errors
+    /// [`Error::ContentTooLong`], [`Error::NoRandomness`]; [`Error::CounterExhausted`] after 2^32 - 1 messages
+    /// without a reply.
+    #[cfg(feature = "std")]
+    pub fn encrypt(&mut self, content: &[u8]) -> Result<Vec<u8>, Error> {
+        self.try_encrypt(content, &mut rand::rngs::SysRng)
+    }
+
+    /// [`Self::encrypt`] with a generator of the caller's, which is asked only when it is our turn to make a
+    /// new ratchet key: at the first message after one was received.
+    ///
+    /// # Errors
+    /// [`Error::ContentTooLong`], [`Error::CounterExhausted`].
+    pub fn encrypt_with_rng(&mut self, content: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, Error> {
+        self.try_encrypt(content, rng)
+    }
+
+    /// Authenticates and decrypts a message of the peer's.
+    ///
+    /// # Errors
+    /// - [`Error::UnknownSession`]: no key of this session opens its header. Try the next session. Also what
+    ///   a duplicate looks like once nothing of its chain is missing any more.
+    /// - [`Error::Unauthentic`], [`Error::Malformed`], [`Error::InvalidKey`]: the header is this session's, the
+    ///   rest is not genuine. Final: no other session will do better.
+    /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or gone.
+    /// - [`Error::TooFarAhead`], [`Error::PeerRolledBack`]: one side must start a new session.
+    /// - [`Error::UnsupportedVersion`].
+    pub fn decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let content = self.try_decrypt(message);
+        scrub_stack();
+        content
+    }
+
+    /// Who the peer is, authenticated by the handshake: for an initiator, the owner of the bundle.
+    #[must_use]
+    pub fn peer_identity(&self) -> &IdentityKey {
+        &self.hot.peer
+    }
+
+    /// Names the session, on both sides alike.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.hot.id
+    }
+
+    /// Whether the handshake used a one-time prekey. Without one, the first messages can be read by who steals
+    /// the responder's signed prekey before it is rotated, and a server may have withheld them on purpose.
+    #[must_use]
+    pub fn used_one_time_prekey(&self) -> bool {
+        self.hot.used_one_time_prekey
+    }
+
+    /// Whether the peer is known to have this session: it sent the first message of it, or has replied.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        !matches!(self.hot.progress, Progress::Unanswered(_))
+    }
+
+    /// Whether to send on `accepted` from now on, a session that the same peer has just initiated, instead of on
+    /// this one.
+    ///
+    /// Both sides decide alike: if this one was initiated here and is unanswered, both have written to each
+    /// other at once, and the session with the lower id wins; otherwise the peer has reason to begin anew,
+    /// and its session wins. Keep the loser for decrypting what is under way.
+    ///
+    /// ```
+    /// # use subrosa::Session;
+    /// fn accepted(sending: &mut Session, older: &mut Vec<Session>, mut accepted: Session) {
+    ///     if sending.yields_to(&accepted) {
+    ///         std::mem::swap(sending, &mut accepted);
+    ///     }
+    ///     older.push(accepted);
+    /// }
+    /// ```
+    #[must_use]
+    pub fn yields_to(&self, accepted: &Self) -> bool {
+        self.is_confirmed() || accepted.hot.id < self.hot.id
+    }
+
+    /// How this side hides the length of what it sends; [`Padding::Buckets`] unless set. Stored with the
+    /// session; the peer need not know.
+    pub fn set_padding(&mut self, padding: Padding) {
+        self.hot.padding = padding;
+    }
+
+    /// Encrypts the whole session for storage. The same state gives the same bytes.
+    #[must_use]
+    pub fn seal(&self, key: &StorageKey) -> Vec<u8> {
+        sealed::seal(key, Kind::SealedSession, &[], &(&self.hot, &self.cold))
+    }
+
+    /// Decrypts a sealed session. Open a stored state once and store what becomes of it; a second session out
+    /// of the same bytes is a clone, and the peer will report [`Error::PeerRolledBack`].
+    ///
+    /// # Errors
+    /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`],
+    /// [`Error::NoRandomness`].
+    #[cfg(feature = "std")]
+    pub fn open(key: &StorageKey, sealed: &[u8]) -> Result<Self, Error> {
+        Self::try_open(key, sealed, &mut rand::rngs::SysRng)
+    }
+
+    /// [`Self::open`] with a generator of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::SealBroken`], [`Error::UnsupportedVersion`].
+    pub fn open_with_rng(key: &StorageKey, sealed: &[u8], rng: &mut impl CryptoRng) -> Result<Self, Error> {
+        Self::try_open(key, sealed, rng)
+    }
+
+    /// Encrypts the hot half alone: what every message changes, below 1 KiB once established. The cold half
+    /// (keys of messages that have not arrived, up to 150 KiB) is [`seal_cold`](Self::seal_cold)'s.
+    #[must_use]
+    pub fn seal_hot(&self, key: &StorageKey) -> Vec<u8> {
+        sealed::seal(key, Kind::SealedHotSession, &[], &self.hot)
+    }
+
+    /// Encrypts the cold half. It has to be stored again, in one step with the hot half, when
+    /// [`cold_generation`](Self::cold_generation) is another than that of the one stored.
+    #[must_use]
+    pub fn seal_cold(&self, key: &StorageKey) -> Vec<u8> {
+        sealed::seal(key, Kind::SealedColdSession, &self.hot.cold_context(), &self.cold)
+    }
+
+    /// Counts the changes of the cold half.
+    #[must_use]
+    pub fn cold_generation(&self) -> u64 {
+        self.hot.cold_generation
+    }
+
+    /// Puts a session together from both halves.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Error::SealBroken`] also if the halves are of different sessions or generations.
+    #[cfg(feature = "std")]
+    pub fn open_halves(key: &StorageKey, hot: &[u8], cold: &[u8]) -> Result<Self, Error> {
+        Self::try_open_halves(key, hot, cold, &mut rand::rngs::SysRng)
+    }
+
+    /// [`Self::open_halves`] with a generator of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::SealBroken`], [`Error::UnsupportedVersion`].
+    pub fn open_halves_with_rng(
+        key: &StorageKey,
+        hot: &[u8],
+        cold: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, Error> {
+        Self::try_open_halves(key, hot, cold, rng)
+    }
+}
+
+/// The same, over generators that may fail.
+impl Session {
+    fn try_initiate(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedBundle,
+        payload: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Self, Error> {
+        let (part, secrets) = handshake::initiate(identity, bundle, payload, rng)?;
+        let hot = Hot {
+            id: SessionId(secrets.session_id),
+            associated_data: secrets.associated_data,
+            peer: *bundle.identity_key(),
+            used_one_time_prekey: bundle.has_one_time_prekey(),
+            padding: Padding::default(),
+            progress: Progress::Unanswered(part),
+            ratchet: TripleRatchet::initiate(secrets, *bundle.signed_prekey().agreement()),
+            cold_generation: 0,
+        };
+        let session = Self::with_incarnation(Box::new(hot), Box::default(), rng);
+        scrub_deep_stack();
+        session
+    }
+
+    fn try_accept(
+        identity: &IdentityKeyPair,
+        prekeys: &mut PreKeys,
+        message: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Accepted, Error> {
+        let accepted = Self::accept_inner(identity, prekeys, message, rng);
+        scrub_deep_stack();
+        accepted
+    }
+
+    #[inline(never)]
+    fn accept_inner(
+        identity: &IdentityKeyPair,
+        prekeys: &mut PreKeys,
+        message: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Accepted, Error> {
+        let message = Message::parse(message)?;
+        let part_bytes = message.handshake.ok_or(Error::UnknownSession)?;
+        let part = HandshakePart::parse(part_bytes)?;
+        let keys = prekeys.find(identity, &part.signed_prekey, part.one_time_prekey.as_ref())?;
+        let responded = handshake::respond(identity, &keys, &part)?;
+        let (id, associated_data) = (responded.secrets.session_id, responded.secrets.associated_data);
+        let (ratchet, cold, content) =
+            TripleRatchet::respond(responded.secrets, keys.signed_agreement(), &message)?;
+        let hot = Hot {
+            id: SessionId(id),
+            associated_data,
+            peer: responded.peer,
+            used_one_time_prekey: part.one_time_prekey.is_some(),
+            padding: Padding::default(),
+            progress: Progress::Accepted(kdf::hash(Label::HANDSHAKE_PART, &[part_bytes])),
+            ratchet,
+            cold_generation: 0,
+        };
+        let session = Self::with_incarnation(Box::new(hot), cold, rng)?;
+        // Everything has authenticated. Only now does the handshake take effect.
+        prekeys.used(&part.signed_prekey, part.one_time_prekey.as_ref(), responded.fingerprint);
+        Ok(Accepted { session, content, payload: responded.payload })
+    }
+
+    fn try_encrypt(&mut self, content: &[u8], rng: &mut impl TryCryptoRng) -> Result<Vec<u8>, Error> {
+        let message = self.encrypt_inner(content, rng);
+        scrub_stack();
+        message
+    }
+
+    #[inline(never)]
+    fn encrypt_inner(&mut self, content: &[u8], rng: &mut impl TryCryptoRng) -> Result<Vec<u8>, Error> {
+        let (kind, handshake) = match &self.hot.progress {
+            Progress::Unanswered(part) => (MessageKind::Initial, &part[..]),
+            Progress::Answered | Progress::Accepted(_) => (MessageKind::Ratchet, &[][..]),
+        };
+        let envelope = Envelope {
+            prefix: &[&[kind.tag()], handshake],
+            associated_data: &self.hot.associated_data,
+            incarnation: self.incarnation,
+            padding: self.hot.padding,
+        };
+        self.hot.ratchet.seal(&envelope, content, rng)
+    }
+
+    #[inline(never)]
+    fn try_decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let message = Message::parse(message)?;
+        if let Some(part) = message.handshake
+            && !self.hot.is_repeat(part)
+        {
+            return Err(Error::UnknownSession);
+        }
+        let (receipt, content) = self.hot.ratchet.open(&self.cold, &message, &self.hot.associated_data)?;
+        // Everything has authenticated. What follows cannot fail.
+        if self.hot.ratchet.commit(&mut self.cold, receipt) {
+            self.hot.cold_generation = self.hot.cold_generation.wrapping_add(1);
+        }
+        if let Progress::Unanswered(_) = self.hot.progress {
+            self.hot.progress = Progress::Answered;
+        }
+        Ok(content)
+    }
+
+    fn try_open(key: &StorageKey, bytes: &[u8], rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
+        let (hot, cold) = sealed::open(key, Kind::SealedSession, &[], bytes)?;
+        Self::with_incarnation(hot, cold, rng)
+    }
+
+    fn try_open_halves(
+        key: &StorageKey,
+        hot: &[u8],
+        cold: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Self, Error> {
+        let hot: Box<Hot> = sealed::open(key, Kind::SealedHotSession, &[], hot)?;
+        let cold = sealed::open(key, Kind::SealedColdSession, &hot.cold_context(), cold)?;
+        Self::with_incarnation(hot, cold, rng)
+    }
+
+    fn with_incarnation(hot: Box<Hot>, cold: Box<Cold>, rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
+        let incarnation = u32::from_be_bytes(*random::fill(rng)?.as_bytes());
+        Ok(Self { hot, cold, incarnation })
+    }
+}
+
+impl Hot {
+    /// What ties a sealed cold half to this hot one: session id | generation.
+    fn cold_context(&self) -> [u8; 40] {
+        let mut context = [0; _];
+        let (id, generation) = context.split_at_mut(32);
+        id.copy_from_slice(&self.id.0);
+        generation.copy_from_slice(&self.cold_generation.to_be_bytes());
+        context
+    }
+
+    /// Whether this handshake part is the one that the session was accepted from.
+    fn is_repeat(&self, part: &[u8]) -> bool {
+        match &self.progress {
+            Progress::Accepted(digest) => {
+                constant_time_eq(digest, &kdf::hash(Label::HANDSHAKE_PART, &[part]))
+            }
+            Progress::Unanswered(_) | Progress::Answered => false,
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.hot.id)
+            .field("peer", &self.hot.peer)
+            .field("confirmed", &self.is_confirmed())
+            .finish_non_exhaustive()
+    }
+}
