@@ -21,6 +21,8 @@ mod keys;
 mod ratchet;
 mod sealed;
 mod session;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 pub use error::Error;

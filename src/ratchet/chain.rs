@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(ahead.chain.next(), number + 1);
             let kept = number.min(2000);
             assert_eq!(ahead.skipped.keys.len(), kept as usize);
-            assert_eq!(ahead.skipped.dropped_below, (number > 2000).then_some(number - 2000));
+            assert_eq!(ahead.skipped.dropped_below, (number > 2000).then(|| number - 2000));
             for (skipped, key) in &ahead.skipped.keys {
                 assert_eq!(key.as_bytes(), &expected[*skipped as usize]);
             }
