@@ -1,0 +1,306 @@
+//! A session from the outside: what a user of the crate may rely on.
+
+use subrosa::{
+    Error, IdentityKeyPair, MAX_PAYLOAD_LEN, MessageKind, Padding, PreKeyBundle, PreKeys, Session, UnixTime,
+};
+
+mod common;
+use common::{NOW, Pair, exchange, seeded, state, storage_key};
+
+#[test]
+fn a_conversation_in_both_directions() {
+    let (mut alice, mut bob) = Pair::new(1, 1).established();
+    for round in 0..50u8 {
+        exchange(&mut alice, &mut bob, &[round; 40]);
+        exchange(&mut alice, &mut bob, &[]);
+        exchange(&mut bob, &mut alice, &[round; 300]);
+    }
+    assert_eq!(alice.id(), bob.id());
+}
+
+#[test]
+fn both_learn_who_the_other_is_and_get_the_payload() {
+    let mut pair = Pair::new(2, 1);
+    let bundle = pair.bundle();
+    let payload = [0xc5; MAX_PAYLOAD_LEN];
+    let mut alice = Session::initiate_with_payload(&pair.alice, &bundle, &payload).unwrap();
+    assert_eq!(alice.peer_identity(), pair.bob.identity_key());
+    let message = alice.encrypt(b"hello").unwrap();
+    let accepted = Session::accept_with_payload(&pair.bob, &mut pair.prekeys, &message).unwrap();
+    assert_eq!(accepted.session.peer_identity(), pair.alice.identity_key());
+    assert_eq!(accepted.payload, payload);
+    assert_eq!(accepted.content, b"hello");
+
+    let long = [0; MAX_PAYLOAD_LEN + 1];
+    let refused = Session::initiate_with_payload(&pair.alice, &bundle, &long);
+    assert_eq!(refused.err(), Some(Error::PayloadTooLong));
+}
+
+#[test]
+fn the_handshake_part_is_repeated_until_answered() {
+    let mut pair = Pair::new(3, 1);
+    let mut alice = pair.initiate();
+    let messages: Vec<_> = (0..5u8).map(|i| alice.encrypt(&[i]).unwrap()).collect();
+    assert!(!alice.is_confirmed());
+    let part_len = messages[0].len() - (1 + 68 + 256 + 16);
+    assert!(messages.iter().all(|message| message[..=part_len] == messages[0][..=part_len]));
+
+    // The third arrives first: it makes the session, and the others are for that session.
+    let (mut bob, content) = Session::accept(&pair.bob, &mut pair.prekeys, &messages[2]).unwrap();
+    assert_eq!(content, [2]);
+    assert!(bob.is_confirmed());
+    for i in [4u8, 0, 1] {
+        assert_eq!(bob.decrypt(&messages[usize::from(i)]), Ok(vec![i]));
+    }
+    assert_eq!(bob.decrypt(&messages[0]), Err(Error::Duplicate));
+    assert_eq!(bob.decrypt(&messages[2]), Err(Error::Duplicate));
+    let again = Session::accept(&pair.bob, &mut pair.prekeys, &messages[3]);
+    assert_eq!(again.err(), Some(Error::UnknownPreKey), "the one-time prekey is gone");
+
+    exchange(&mut bob, &mut alice, b"reply");
+    assert!(alice.is_confirmed());
+    let plain = alice.encrypt(b"established").unwrap();
+    assert_eq!(MessageKind::of(&plain), Ok(MessageKind::Ratchet));
+    assert_eq!(bob.decrypt(&plain).unwrap(), b"established");
+    // A repetition that was under way for long.
+    assert_eq!(bob.decrypt(&messages[3]), Ok(vec![3]));
+}
+
+#[test]
+fn an_initial_message_is_not_for_another_session() {
+    let mut pair = Pair::new(4, 2);
+    let (mut alice, mut bob) = pair.established();
+    let other = pair.initiate().encrypt(b"another session").unwrap();
+    for session in [&mut alice, &mut bob] {
+        let before = state(session);
+        assert_eq!(session.decrypt(&other), Err(Error::UnknownSession));
+        assert_eq!(state(session), before);
+    }
+    let established = alice.encrypt(b"no handshake").unwrap();
+    let refused = Session::accept(&pair.bob, &mut pair.prekeys, &established);
+    assert_eq!(refused.err(), Some(Error::UnknownSession));
+}
+
+/// Both write at once: both keep both sessions, and agree on which one to send.
+#[test]
+fn simultaneous_initiation_converges() {
+    let mut lower_won = [0, 0];
+    for seed in 0..8 {
+        let mut rng = seeded(seed);
+        let people: [IdentityKeyPair; 2] = std::array::from_fn(|_| IdentityKeyPair::generate_with_rng(&mut rng));
+        let mut prekeys = people.each_ref().map(|who| PreKeys::generate_with_rng(who, 1, NOW, &mut rng));
+        let bundles = prekeys.each_mut().map(|keys| keys.bundle().verify(NOW).unwrap());
+        let mut own = [
+            Session::initiate_with_rng(&people[0], &bundles[1], &[], &mut rng).unwrap(),
+            Session::initiate_with_rng(&people[1], &bundles[0], &[], &mut rng).unwrap(),
+        ];
+        let first = own.each_mut().map(|session| session.encrypt(b"at once").unwrap());
+        let mut other = [
+            Session::accept(&people[0], &mut prekeys[0], &first[1]).unwrap().0,
+            Session::accept(&people[1], &mut prekeys[1], &first[0]).unwrap().0,
+        ];
+        let yields = [own[0].yields_to(&other[0]), own[1].yields_to(&other[1])];
+        assert_ne!(yields[0], yields[1], "one of the two sessions is sent on by both");
+        lower_won[usize::from(yields[0])] += 1;
+        for side in [0, 1] {
+            if yields[side] {
+                std::mem::swap(&mut own[side], &mut other[side]);
+            }
+        }
+        assert_eq!(own[0].id(), own[1].id());
+        assert!(own[0].id() < other[0].id());
+        let [mut a, mut b] = own;
+        exchange(&mut a, &mut b, b"on the same session");
+        exchange(&mut b, &mut a, b"on the same session");
+        // The loser still receives.
+        let [mut a, mut b] = other;
+        exchange(&mut a, &mut b, b"under way");
+    }
+    assert!(lower_won.iter().all(|count| *count > 0), "{lower_won:?}");
+}
+
+#[test]
+fn a_confirmed_session_yields_to_a_newer_one() {
+    let mut pair = Pair::new(5, 2);
+    let (_, bob) = pair.established();
+    let first = pair.initiate().encrypt(b"anew").unwrap();
+    let (newer, _) = Session::accept(&pair.bob, &mut pair.prekeys, &first).unwrap();
+    assert!(bob.yields_to(&newer));
+}
+
+#[test]
+fn survives_being_sealed_and_opened_at_every_step() {
+    let mut pair = Pair::new(6, 1);
+    let key = storage_key();
+    let mut alice = pair.initiate();
+    let bob_identity = pair.bob.seal(&key);
+    let prekeys = pair.prekeys.seal(&key);
+    let messages: Vec<_> = (0..3u8)
+        .map(|i| {
+            alice = Session::open(&key, &alice.seal(&key)).unwrap();
+            alice.encrypt(&[i]).unwrap()
+        })
+        .collect();
+    let bob_identity = IdentityKeyPair::open(&key, &bob_identity).unwrap();
+    let mut prekeys = PreKeys::open(&key, &prekeys).unwrap();
+    let (mut bob, _) = Session::accept(&bob_identity, &mut prekeys, &messages[1]).unwrap();
+    for i in [2u8, 0] {
+        bob = Session::open(&key, &bob.seal(&key)).unwrap();
+        assert_eq!(bob.decrypt(&messages[usize::from(i)]), Ok(vec![i]));
+    }
+    for round in 0..20u8 {
+        alice = Session::open(&key, &alice.seal(&key)).unwrap();
+        exchange(&mut bob, &mut alice, &[round]);
+        bob = Session::open(&key, &bob.seal(&key)).unwrap();
+        exchange(&mut alice, &mut bob, &[round]);
+    }
+    assert_eq!(state(&alice), state(&Session::open(&key, &alice.seal(&key)).unwrap()));
+    assert_eq!(Session::open(&common::storage_key(), &bob_identity.seal(&key)).err(), Some(Error::SealBroken));
+}
+
+#[test]
+fn halves_are_stored_apart_and_belong_together() {
+    let mut pair = Pair::new(7, 2);
+    let key = storage_key();
+    let (mut alice, mut bob) = pair.established();
+    let generation = bob.cold_generation();
+    exchange(&mut alice, &mut bob, b"in order");
+    assert_eq!(bob.cold_generation(), generation, "in-order messages leave the cold half alone");
+    let old_cold = bob.seal_cold(&key);
+
+    let missing = alice.encrypt(b"missing").unwrap();
+    exchange(&mut alice, &mut bob, b"later");
+    assert_ne!(bob.cold_generation(), generation);
+    let (hot, cold) = (bob.seal_hot(&key), bob.seal_cold(&key));
+    assert_eq!(Session::open_halves(&key, &hot, &old_cold).err(), Some(Error::SealBroken));
+    let (other, _) = {
+        let first = pair.initiate().encrypt(b"").unwrap();
+        Session::accept(&pair.bob, &mut pair.prekeys, &first).unwrap()
+    };
+    assert_eq!(Session::open_halves(&key, &other.seal_hot(&key), &cold).err(), Some(Error::SealBroken));
+    assert_eq!(Session::open_halves(&key, &cold, &hot).err(), Some(Error::SealBroken));
+    assert_eq!(Session::open(&key, &hot).err(), Some(Error::SealBroken));
+    let mut bob = Session::open_halves(&key, &hot, &cold).unwrap();
+    assert_eq!(bob.decrypt(&missing).unwrap(), b"missing");
+}
+
+/// What the README's table says about sizes.
+#[test]
+fn sizes() {
+    let mut pair = Pair::new(8, 3);
+    let mut unanswered = pair.initiate();
+    unanswered.set_padding(Padding::None);
+    let first = unanswered.encrypt(&[0; 256]).unwrap();
+    assert_eq!(first.len() - 256, 1_853, "added to a first message of 256 bytes");
+    assert!(first.len() - 256 <= 1_880);
+
+    let (mut alice, mut bob) = pair.established();
+    assert_eq!(alice.encrypt(&[0; 40]).unwrap().len(), 1 + 68 + 256 + 16, "padded");
+    alice.set_padding(Padding::None);
+    let message = alice.encrypt(&[0; 256]).unwrap();
+    assert_eq!(message.len() - 256, 90, "added to an established message of 256 bytes");
+    // The most that a hot state holds: both chains, every incarnation remembered.
+    let key = storage_key();
+    for _ in 0..40 {
+        alice = Session::open(&key, &alice.seal(&key)).unwrap();
+        exchange(&mut alice, &mut bob, b"again");
+    }
+    exchange(&mut bob, &mut alice, b"turn");
+    bob.encrypt(b"both chains").unwrap();
+    for session in [&alice, &bob] {
+        let hot = session.seal_hot(&key).len();
+        assert!(hot <= 1_024, "sealed hot state of {hot} bytes");
+    }
+}
+
+#[test]
+fn a_bundle_expires() {
+    let mut pair = Pair::new(9, 1);
+    let bytes = pair.prekeys.bundle().to_bytes();
+    let at = |time: UnixTime| PreKeyBundle::from_bytes(&bytes).unwrap().verify(time).map(|_| ());
+    let day = 24 * 60 * 60;
+    let not_after = pair.prekeys.signed_prekey().not_after();
+    assert_eq!(not_after, UnixTime::from_secs(NOW.as_secs() + 30 * day));
+    assert_eq!(at(not_after), Ok(()));
+    assert_eq!(at(UnixTime::from_secs(not_after.as_secs() + 1)), Err(Error::Expired));
+}
+
+#[test]
+fn prekeys_rotate_and_old_ones_go_on_for_a_while() {
+    let mut pair = Pair::new(10, 0);
+    let day = 24 * 60 * 60;
+    let after = |days: u64| UnixTime::from_secs(NOW.as_secs() + days * day);
+    let under_way = [pair.initiate().encrypt(b"1").unwrap(), pair.initiate().encrypt(b"2").unwrap()];
+    assert!(!pair.prekeys.rotation_due(after(6)));
+    assert!(pair.prekeys.rotation_due(after(7)));
+    let old = pair.prekeys.signed_prekey();
+    for days in [7, 14, 21, 28, 36] {
+        pair.prekeys.rotate(&pair.bob, after(days)).unwrap();
+        assert!(!pair.prekeys.rotation_due(after(days)));
+    }
+    assert_ne!(pair.prekeys.signed_prekey(), old);
+    assert!(Session::accept(&pair.bob, &mut pair.prekeys, &under_way[0]).is_ok());
+    pair.prekeys.rotate(&pair.bob, after(37)).unwrap();
+    let late = Session::accept(&pair.bob, &mut pair.prekeys, &under_way[1]);
+    assert_eq!(late.err(), Some(Error::UnknownPreKey));
+}
+
+#[test]
+fn one_time_prekeys_are_handed_out_once_and_refilled() {
+    let mut pair = Pair::new(11, 3);
+    assert_eq!(pair.prekeys.remaining(), 3);
+    assert!(pair.bundle().has_one_time_prekey());
+    let uploaded = pair.prekeys.hand_out(10);
+    assert_eq!((uploaded.len(), pair.prekeys.remaining()), (2, 0));
+    assert_ne!(uploaded[0], uploaded[1]);
+    assert!(!pair.bundle().has_one_time_prekey());
+    pair.prekeys.refill(&pair.bob, 2).unwrap();
+    assert_eq!(pair.prekeys.remaining(), 2);
+    // What a server assembles from an upload works, also after a restart of the owner.
+    let key = storage_key();
+    let mut prekeys = PreKeys::open(&key, &pair.prekeys.seal(&key)).unwrap();
+    assert_eq!(prekeys.remaining(), 2);
+    let bundle =
+        PreKeyBundle::new(*pair.bob.identity_key(), prekeys.signed_prekey(), uploaded.into_iter().next());
+    let mut alice = Session::initiate(&pair.alice, &bundle.verify(NOW).unwrap()).unwrap();
+    let message = alice.encrypt(b"hello").unwrap();
+    assert!(Session::accept(&pair.bob, &mut prekeys, &message).is_ok());
+    assert_eq!(pair.prekeys.refill(&pair.alice, 1), Err(Error::WrongIdentity));
+    assert_eq!(pair.prekeys.rotate(&pair.alice, NOW), Err(Error::WrongIdentity));
+    let swapped = Session::accept(&pair.alice, &mut prekeys, &message);
+    assert_eq!(swapped.err(), Some(Error::WrongIdentity));
+}
+
+/// A generator that gives zeros forever: the secrets of ours must make up for it.
+#[test]
+fn a_broken_generator_alone_does_not_repeat_keys() {
+    struct Zeros;
+    impl rand::TryRng for Zeros {
+        type Error = std::convert::Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Ok(0)
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Ok(0)
+        }
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            bytes.fill(0);
+            Ok(())
+        }
+    }
+    impl rand::TryCryptoRng for Zeros {}
+
+    let mut pair = Pair::new(12, 3);
+    let carol = IdentityKeyPair::generate();
+    let bundles = [pair.bundle(), pair.bundle()];
+    let ephemeral = |who: &IdentityKeyPair, bundle| {
+        let mut session = Session::initiate_with_rng(who, bundle, &[], &mut Zeros).unwrap();
+        session.encrypt_with_rng(b"", &mut Zeros).unwrap()[18..50].to_vec()
+    };
+    let keys = [
+        ephemeral(&pair.alice, &bundles[0]),
+        ephemeral(&pair.alice, &bundles[1]),
+        ephemeral(&carol, &bundles[0]),
+    ];
+    assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+}
