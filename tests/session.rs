@@ -87,7 +87,8 @@ fn simultaneous_initiation_converges() {
     let mut lower_won = [0, 0];
     for seed in 0..8 {
         let mut rng = seeded(seed);
-        let people: [IdentityKeyPair; 2] = std::array::from_fn(|_| IdentityKeyPair::generate_with_rng(&mut rng));
+        let people: [IdentityKeyPair; 2] =
+            std::array::from_fn(|_| IdentityKeyPair::generate_with_rng(&mut rng));
         let mut prekeys = people.each_ref().map(|who| PreKeys::generate_with_rng(who, 1, NOW, &mut rng));
         let bundles = prekeys.each_mut().map(|keys| keys.bundle().verify(NOW).unwrap());
         let mut own = [
@@ -155,7 +156,10 @@ fn survives_being_sealed_and_opened_at_every_step() {
         exchange(&mut alice, &mut bob, &[round]);
     }
     assert_eq!(state(&alice), state(&Session::open(&key, &alice.seal(&key)).unwrap()));
-    assert_eq!(Session::open(&common::storage_key(), &bob_identity.seal(&key)).err(), Some(Error::SealBroken));
+    assert_eq!(
+        Session::open(&common::storage_key(), &bob_identity.seal(&key)).err(),
+        Some(Error::SealBroken)
+    );
 }
 
 #[test]

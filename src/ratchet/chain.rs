@@ -99,20 +99,26 @@ impl<R> Chain<R> {
         Ok((number, message_key))
     }
 
-    /// Derives the key of message `number`, which is not behind, without changing anything.
-    pub(crate) fn look_ahead(&self, number: u32, max_skip: u32) -> Result<Ahead<R>, Error> {
-        let (before, skipped) = self.skip_to(number, max_skip)?;
+    /// Derives the key of message `number`, which is not behind, without changing anything. Of the messages
+    /// skipped over, it keeps the keys of the newest, at most `keep`.
+    pub(crate) fn look_ahead(&self, number: u32, max_skip: u32, keep: usize) -> Result<Ahead<R>, Error> {
+        let (before, skipped) = self.skip_to(number, max_skip, keep)?;
         let (message_key, chain) = before.as_ref().unwrap_or(self).step().map_err(|_| Error::TooFarAhead)?;
         Ok(Ahead { chain, skipped, message_key })
     }
 
-    /// Derives the keys of all messages before `end`. The chain at `end`, unless it is there already.
-    pub(crate) fn skip_to(&self, end: u32, max_skip: u32) -> Result<(Option<Self>, SkippedRun<R>), Error> {
+    /// Derives the keys of the messages before `end`. The chain at `end`, unless it is there already.
+    pub(crate) fn skip_to(
+        &self,
+        end: u32,
+        max_skip: u32,
+        keep: usize,
+    ) -> Result<(Option<Self>, SkippedRun<R>), Error> {
         let distance = end.saturating_sub(self.next);
         if distance > max_skip {
             return Err(Error::TooFarAhead);
         }
-        let kept = distance.min(MAX_SKIPPED_KEYS as u32);
+        let kept = distance.min(keep.min(MAX_SKIPPED_KEYS) as u32);
         let first_kept = end - kept;
         let mut skipped = SkippedRun {
             keys: Vec::with_capacity(kept as usize),
@@ -165,7 +171,7 @@ mod tests {
         let expected = keys_in_order(3000);
         let chain = Chain::<Ec>::at([3; 32], 0);
         for number in [0, 1, 2, 50, 1999, 2000, 2001, 2999] {
-            let ahead = chain.look_ahead(number, 25_000).unwrap();
+            let ahead = chain.look_ahead(number, 25_000, 9_999).unwrap();
             assert_eq!(ahead.message_key.as_bytes(), &expected[number as usize]);
             assert_eq!(ahead.chain.next(), number + 1);
             let kept = number.min(2000);
@@ -187,13 +193,13 @@ mod tests {
         assert_eq!(chain.advance().err(), Some(Error::CounterExhausted));
         assert_eq!(chain.next(), u32::MAX);
         let chain = Chain::<Pq>::at([1; 32], u32::MAX - 1);
-        assert_eq!(chain.look_ahead(u32::MAX, 10).err(), Some(Error::TooFarAhead));
+        assert_eq!(chain.look_ahead(u32::MAX, 10, 10).err(), Some(Error::TooFarAhead));
     }
 
     #[test]
     fn too_far_is_refused() {
         let chain = Chain::<Ec>::at([1; 32], 10);
-        assert!(chain.look_ahead(10 + 25_000, 25_000).is_ok());
-        assert_eq!(chain.look_ahead(11 + 25_000, 25_000).err(), Some(Error::TooFarAhead));
+        assert!(chain.look_ahead(10 + 25_000, 25_000, 0).is_ok());
+        assert_eq!(chain.look_ahead(11 + 25_000, 25_000, 0).err(), Some(Error::TooFarAhead));
     }
 }

@@ -20,7 +20,7 @@ use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, NextHeaderKey, RootKey,
+    HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey, RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
     header::SealedHeader,
     skipped::SkippedMessageKeys,
@@ -139,11 +139,17 @@ enum Change {
     Turn(Box<NewTurn>),
 }
 
+/// The rest of a receiving chain when the peer has gone on to another.
+enum Ended {
+    Skipped(SkippedRun<Ec>),
+    Abandoned,
+}
+
 struct NewTurn {
     root: RootKey,
     next_receiving_header_key: NextHeaderKey,
-    /// The rest of the chain that ends; none if it is too long to go through.
-    ended: Option<SkippedRun<Ec>>,
+    /// What becomes of the receiving chain that ends, if there is one.
+    ended: Option<Ended>,
     previous_chain_length: u32,
     ratchet_key: AgreementPublic,
     chain: Chain<Ec>,
@@ -202,6 +208,17 @@ impl RatchetStart {
     }
 }
 
+impl EcReceipt {
+    /// How many PQ message keys are worth keeping for the messages that this one skips over: those of an
+    /// abandoned chain are not, without their EC keys.
+    pub(crate) fn pq_keys_worth_keeping(&self) -> usize {
+        match &self.change {
+            Change::Turn(turn) if matches!(turn.ended, Some(Ended::Abandoned)) => turn.skipped.keys.len(),
+            _ => MAX_SKIPPED_KEYS,
+        }
+    }
+}
+
 impl NewTurn {
     /// Derives the turn that a header under the next header key announces.
     fn new(
@@ -211,10 +228,13 @@ impl NewTurn {
         ending: Option<&ReceivingChain>,
     ) -> Result<(Self, MessageKey<Ec>), Error> {
         let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
-        let ahead = chain.look_ahead(header.message_number, MAX_SKIP)?;
-        // Too much to go through: the rest of the chain is given up, the message is not.
-        let ended = ending.and_then(|ending| {
-            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP).ok().map(|(_, skipped)| skipped)
+        let ahead = chain.look_ahead(header.message_number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
+        let ended = ending.map(|ending| {
+            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP, MAX_SKIPPED_KEYS).map_or(
+                // Too much to go through: the rest of the chain is given up, the message is not.
+                Ended::Abandoned,
+                |(_, skipped)| Ended::Skipped(skipped),
+            )
         });
         let turn = Self {
             root,
@@ -301,7 +321,7 @@ impl EcRatchet {
                 let chain = self.receiving.as_ref().ok_or(Error::UnknownSession)?;
                 check_ratchet_key(&chain.ratchet_key, header)?;
                 if number >= chain.chain.next() {
-                    let ahead = chain.chain.look_ahead(number, MAX_SKIP)?;
+                    let ahead = chain.chain.look_ahead(number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
                     (ahead.message_key, Change::Advance { chain: ahead.chain, skipped: ahead.skipped })
                 } else {
                     let key = cold.missing(chain.sequence, &chain.receipts, header)?;
@@ -349,9 +369,9 @@ impl EcRatchet {
     fn turn(&mut self, cold: &mut EcCold, new: NewTurn) -> (u32, bool) {
         let mut cold_changed = false;
         let mut sequence = 0;
-        if let Some(ending) = self.receiving.take() {
+        if let (Some(ending), Some(ended)) = (self.receiving.take(), new.ended) {
             sequence = ending.sequence.saturating_add(1);
-            cold_changed = self.close(cold, ending, new.ended, new.previous_chain_length);
+            cold_changed = self.close(cold, ending, ended, new.previous_chain_length);
         }
         self.root = new.root;
         let next = core::mem::replace(&mut self.next_receiving_header_key, new.next_receiving_header_key);
@@ -374,19 +394,17 @@ impl EcRatchet {
     }
 
     /// Ends a receiving chain: keeps its header key if messages of it are missing.
-    fn close(
-        &mut self,
-        cold: &mut EcCold,
-        ending: ReceivingChain,
-        rest: Option<SkippedRun<Ec>>,
-        length: u32,
-    ) -> bool {
+    fn close(&mut self, cold: &mut EcCold, ending: ReceivingChain, ended: Ended, length: u32) -> bool {
         let sequence = ending.sequence;
         let mut receipts = ending.receipts;
-        if rest.is_none() {
-            receipts.forget_below(length);
-        }
-        if rest.as_ref().is_none_or(|rest| rest.keys.is_empty()) && !cold.keys.has(sequence) {
+        let rest = match ended {
+            Ended::Skipped(rest) => Some(rest).filter(|rest| !rest.keys.is_empty()),
+            Ended::Abandoned => {
+                receipts.forget_below(length);
+                None
+            }
+        };
+        if rest.is_none() && !cold.keys.has(sequence) {
             return false;
         }
         cold.closed.push_back(Box::new(ClosedChain {

@@ -84,14 +84,15 @@ impl PqRatchet {
         Ok((self.epoch, number, message_key))
     }
 
-    /// Derives the message key of an authenticated header, and what will change. Changes nothing.
-    pub(crate) fn receive(&self, cold: &PqCold, header: &Header) -> Result<PqReceipt, Error> {
+    /// Derives the message key of an authenticated header, and what will change. Changes nothing. Of messages
+    /// skipped over, it keeps at most `keep` keys.
+    pub(crate) fn receive(&self, cold: &PqCold, header: &Header, keep: usize) -> Result<PqReceipt, Error> {
         let (epoch, number) = (header.pq_epoch, header.pq_message_number);
         if epoch != self.epoch {
             return Err(Error::Malformed);
         }
         if number >= self.receiving.next() {
-            let ahead = self.receiving.look_ahead(number, MAX_PQ_SKIP)?;
+            let ahead = self.receiving.look_ahead(number, MAX_PQ_SKIP, keep)?;
             let advance = Some((ahead.chain, ahead.skipped));
             return Ok(PqReceipt { message_key: ahead.message_key, epoch, number, advance });
         }

@@ -15,6 +15,7 @@ use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    MAX_SKIPPED_KEYS,
     chain::{Ec, MessageKey, Pq},
     ec::{EcCold, EcRatchet, EcReceipt, RatchetStart},
     header::SealedHeader,
@@ -85,7 +86,7 @@ impl TripleRatchet {
         let mut cold = Box::<Cold>::default();
         let header_bytes = start.open_header(&SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
-        let pq_receipt = pq.receive(&cold.pq, &header)?;
+        let pq_receipt = pq.receive(&cold.pq, &header, MAX_SKIPPED_KEYS)?;
         // Nothing but this function sees the new session before the body has opened.
         let (ec, ec_key) = start.respond(signed_prekey, &header, &mut cold.ec)?;
         let key = MessageSecrets::derive(&ec_key, &pq_receipt.message_key, &header_bytes);
@@ -150,7 +151,7 @@ impl TripleRatchet {
         let (place, header_bytes) = self.ec.open_header(&cold.ec, &SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
         let ec = self.ec.receive(&cold.ec, place, &header)?;
-        let pq = self.pq.receive(&cold.pq, &header)?;
+        let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping())?;
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
         let content = key.open(associated_data, &header_bytes, message.body)?;
         Ok((Receipt { ec, pq }, content))
