@@ -258,3 +258,50 @@ impl Stage1 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PreKeys, UnixTime};
+
+    /// A KEM that binds nothing: the same shared secret out of another key and another ciphertext. The transcript
+    /// tells the two apart, where the concatenation of secrets would not (KEM re-encapsulation).
+    #[test]
+    fn a03_the_kem_key_and_ciphertext_are_in_the_transcript() {
+        let now = UnixTime::from_secs(0);
+        let bob = IdentityKeyPair::generate();
+        let mut bundle = || PreKeys::generate(&bob, 1, now).bundle().verify(now).unwrap();
+        let (ours, theirs) = (bundle(), bundle());
+        let ephemeral = AgreementKey::from_seed(&Secret::new([1; 32]));
+        let secret = |byte| Secret::new([byte; 32]);
+        let stage1 = |bundle: &VerifiedBundle, one_time, ciphertext: &[u8; kem::CIPHERTEXT_LEN]| {
+            let one_time = bundle.one_time_prekey().filter(|_| one_time);
+            let identity = bundle.identity_key();
+            let signed = bundle.signed_prekey();
+            let transcript = transcript_1(identity, signed, one_time, ephemeral.public(), ciphertext);
+            Stage1::new(&transcript, &secret(1), &secret(2), Some(&secret(3)), &secret(4))
+        };
+        let all = [
+            stage1(&ours, true, &[5; _]),
+            stage1(&ours, true, &[6; _]),
+            stage1(&ours, false, &[5; _]),
+            stage1(&theirs, true, &[5; _]),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for b in all.iter().skip(i + 1) {
+                assert_ne!(a.chaining_key.as_bytes(), b.chaining_key.as_bytes());
+            }
+        }
+    }
+
+    /// Who the initiator is enters every key: the same agreements under another name are another session.
+    #[test]
+    fn a04_the_initiator_is_in_the_transcript() {
+        let stage1 = Stage1 { transcript: [1; 32], chaining_key: Secret::new([2; 32]) };
+        let names = [IdentityKeyPair::generate(), IdentityKeyPair::generate()];
+        let [a, b] = names.map(|name| stage1.finish(b"c", name.identity_key(), &Secret::new([3; 32])));
+        assert_ne!(a.session_id, b.session_id);
+        assert_ne!(a.associated_data, b.associated_data);
+        assert_ne!(a.ec_root.as_bytes(), b.ec_root.as_bytes());
+    }
+}

@@ -8,6 +8,9 @@
 //! Not its concern: which of several sessions with a peer to use, beyond [`Session::yields_to`]; when to start
 //! a new one; where state is kept.
 
+#[cfg(test)]
+mod hostile;
+
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
@@ -425,17 +428,18 @@ impl Session {
 
     #[inline(never)]
     fn encrypt_inner(&mut self, content: &[u8], rng: &mut impl TryCryptoRng) -> Result<Vec<u8>, Error> {
-        let (kind, handshake) = match &self.hot.progress {
+        let hot = &mut *self.hot;
+        let (kind, handshake) = match &hot.progress {
             Progress::Unanswered(part) => (MessageKind::Initial, &part[..]),
             Progress::Answered | Progress::Accepted(_) => (MessageKind::Ratchet, &[][..]),
         };
         let envelope = Envelope {
             prefix: &[&[kind.tag()], handshake],
-            associated_data: &self.hot.associated_data,
+            associated_data: &hot.associated_data,
             incarnation: self.incarnation,
-            padding: self.hot.padding,
+            padding: hot.padding,
         };
-        self.hot.ratchet.seal(&envelope, content, rng)
+        hot.ratchet.seal(&envelope, content, rng)
     }
 
     #[inline(never)]

@@ -251,6 +251,23 @@ impl IdentityKeyPair {
     }
 }
 
+/// Identities that only an attacker makes.
+#[cfg(test)]
+impl IdentityKeyPair {
+    /// Claims these public halves, and binds them with the Ed25519 key that it has.
+    pub(crate) fn claiming(mut self, signing: &IdentityKey, agreement: &AgreementPublic) -> Self {
+        self.identity_key = IdentityKey { signing: signing.signing, agreement: *agreement };
+        self.binding = self.signing.sign(&self.identity_key.binding_message());
+        self
+    }
+
+    /// Uses a binding signature that was made for other halves.
+    pub(crate) fn with_binding_of(mut self, other: &Self) -> Self {
+        self.binding = other.binding;
+        self
+    }
+}
+
 impl fmt::Debug for IdentityKeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IdentityKeyPair({}, [secret])", self.identity_key)

@@ -228,3 +228,34 @@ macro_rules! prekey {
 
 prekey!(SignedPreKey);
 prekey!(OneTimePreKey);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{kem::KemSeed, secret::Secret};
+
+    /// A record signed for another suite, another kind, or by another identity does not verify.
+    #[test]
+    fn a14_suite_kind_and_signer_are_signed() {
+        let mut rng = <chacha20::ChaCha20Rng as rand::SeedableRng>::seed_from_u64(14);
+        let bob = IdentityKeyPair::generate_with_rng(&mut rng);
+        let other = IdentityKeyPair::generate_with_rng(&mut rng);
+        let kem = KemSeed::new(Secret::new([1; 64])).expand();
+        let agreement = *bob.agreement().public();
+        let good = OneTimePreKey::sign(&bob, &agreement, kem.public());
+        assert_eq!(good.verify(bob.identity_key()), Ok(()));
+        assert_eq!(good.verify(other.identity_key()), Err(Error::InvalidSignature));
+        let record = good.record();
+        let owner = bob.identity_key().to_bytes();
+        for message in [
+            [Label::ONE_TIME_PREKEY.as_bytes(), &[SUITE + 1], record, &owner].concat(),
+            [Label::ONE_TIME_PREKEY.as_bytes(), record, &owner].concat(),
+            [Label::SIGNED_PREKEY.as_bytes(), &[SUITE], record, &owner].concat(),
+            [Label::ONE_TIME_PREKEY.as_bytes(), &[SUITE], record].concat(),
+            [Label::ONE_TIME_PREKEY.as_bytes(), &[SUITE], record, &owner[..32]].concat(),
+        ] {
+            let forged = OneTimePreKey::restore(&agreement, kem.public(), bob.sign(&message));
+            assert_eq!(forged.verify(bob.identity_key()), Err(Error::InvalidSignature));
+        }
+    }
+}

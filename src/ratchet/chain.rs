@@ -150,11 +150,6 @@ impl<R> Chain<R> {
     pub(crate) fn at(key: [u8; 32], next: u32) -> Self {
         Self { key: Secret::new(key), next, role: PhantomData }
     }
-
-    #[cfg(test)]
-    pub(crate) fn key(&self) -> &[u8; 32] {
-        self.key.as_bytes()
-    }
 }
 
 #[cfg(test)]

@@ -481,3 +481,35 @@ impl EcCold {
 fn check_ratchet_key(expected: &AgreementPublic, header: &Header) -> Result<(), Error> {
     if expected == &header.ratchet_key { Ok(()) } else { Err(Error::PeerRolledBack) }
 }
+
+/// What a malicious peer may do to its own side, and what tests look at.
+#[cfg(test)]
+impl EcRatchet {
+    /// Makes the next message begin another chain, though the peer has not answered.
+    pub(crate) fn turn_again(&mut self) {
+        let peer = self.receiving.as_ref().unwrap().ratchet_key;
+        self.turn = Turn::Received { peer };
+    }
+
+    /// Moves the sending chain to a number, with a key of its own.
+    pub(crate) fn set_sending_number(&mut self, number: u32) {
+        if let Turn::Sending { chain, .. } = &mut self.turn {
+            *chain = Chain::at([1; 32], number);
+        }
+    }
+
+    /// Whether there is a private ratchet key to steal.
+    pub(crate) fn holds_private_key(&self) -> bool {
+        matches!(self.turn, Turn::Sending { .. })
+    }
+
+    /// Asks for a key of a receiving chain that does not exist.
+    pub(crate) fn receive_without_chain(&self, header: &Header) -> Error {
+        assert!(self.receiving.is_none());
+        let cold = EcCold::default();
+        let places = [Place::Current, Place::Next, Place::Closed(0)];
+        let errors = places.map(|place| self.receive(&cold, place, header).err().unwrap());
+        assert_eq!(errors, [errors[0]; 3]);
+        errors[0]
+    }
+}

@@ -118,8 +118,9 @@ impl PqRatchet {
 }
 
 #[cfg(test)]
-impl PqCold {
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+impl PqRatchet {
+    /// Moves the sending chain to a number, with a key of its own.
+    pub(crate) fn set_sending_number(&mut self, number: u32) {
+        self.sending = Chain::at([1; 32], number);
     }
 }

@@ -54,9 +54,4 @@ impl<R> SkippedMessageKeys<R> {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }

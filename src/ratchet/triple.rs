@@ -102,6 +102,17 @@ impl TripleRatchet {
         content: &[u8],
         rng: &mut impl TryCryptoRng,
     ) -> Result<Vec<u8>, Error> {
+        self.seal_altered(envelope, content, rng, |_| {})
+    }
+
+    /// [`Self::seal`] with a header that a malicious peer has altered before it was used: for tests.
+    fn seal_altered(
+        &mut self,
+        envelope: &Envelope<'_>,
+        content: &[u8],
+        rng: &mut impl TryCryptoRng,
+        alter: impl FnOnce(&mut [u8; HEADER_LEN]),
+    ) -> Result<Vec<u8>, Error> {
         let body_len = body::encoded_len(content.len(), envelope.padding)?;
         self.pq.check()?;
         self.ec.check()?;
@@ -116,7 +127,8 @@ impl TripleRatchet {
             pq_message_number,
             incarnation: envelope.incarnation,
         };
-        let header_bytes = header.to_bytes();
+        let mut header_bytes = header.to_bytes();
+        alter(&mut header_bytes);
         let key = MessageSecrets::derive(&ec.message_key, &pq_message_key, &header_bytes);
         trace!("header key", ec.header_key.as_bytes());
         trace!("header", &header_bytes);
@@ -218,4 +230,25 @@ fn associated_data(session: &[u8; 32], header: &[u8; HEADER_LEN]) -> [u8; 32 + H
     first.copy_from_slice(session);
     second.copy_from_slice(header);
     joined
+}
+
+/// What a malicious peer may do to its own side.
+#[cfg(test)]
+impl TripleRatchet {
+    pub(crate) fn seal_hostile(
+        &mut self,
+        envelope: &Envelope<'_>,
+        content: &[u8],
+        alter: impl FnOnce(&mut [u8; HEADER_LEN]),
+    ) -> Vec<u8> {
+        self.seal_altered(envelope, content, &mut rand::rngs::SysRng, alter).unwrap()
+    }
+
+    pub(crate) fn ec(&mut self) -> &mut EcRatchet {
+        &mut self.ec
+    }
+
+    pub(crate) fn pq(&mut self) -> &mut PqRatchet {
+        &mut self.pq
+    }
 }

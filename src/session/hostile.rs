@@ -1,0 +1,245 @@
+//! A peer that holds its own side's keys and keeps to none of the rules.
+
+use super::*;
+use crate::{
+    PreKeyBundle, SignedPreKey, UnixTime,
+    crypto::{
+        dh::{AgreementKey, AgreementPublic, tests::small_order_encodings},
+        kem::KemSeed,
+        secret::Secret,
+    },
+    wire::header::{HEADER_LEN, Header},
+};
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+struct Pair {
+    alice: IdentityKeyPair,
+    bob: IdentityKeyPair,
+    prekeys: PreKeys,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+        let prekeys = PreKeys::generate(&bob, 1, NOW);
+        Self { alice, bob, prekeys }
+    }
+
+    fn bundle(&mut self) -> VerifiedBundle {
+        self.prekeys.bundle().verify(NOW).unwrap()
+    }
+
+    fn initiate(&mut self) -> Session {
+        let bundle = self.bundle();
+        Session::initiate(&self.alice, &bundle).unwrap()
+    }
+
+    fn established(&mut self) -> (Session, Session) {
+        let mut alice = self.initiate();
+        let first = alice.encrypt(b"first").unwrap();
+        let (mut bob, _) = Session::accept(&self.bob, &mut self.prekeys, &first).unwrap();
+        exchange(&mut bob, &mut alice);
+        (alice, bob)
+    }
+}
+
+#[track_caller]
+fn exchange(from: &mut Session, to: &mut Session) {
+    let message = from.encrypt(b"text").unwrap();
+    assert_eq!(to.decrypt(&message).unwrap(), b"text");
+}
+
+/// A message with an altered header, sealed as it should be.
+fn hostile(session: &mut Session, alter: impl FnOnce(&mut [u8; HEADER_LEN])) -> Vec<u8> {
+    let hot = &mut *session.hot;
+    let envelope = Envelope {
+        prefix: &[&[MessageKind::Ratchet.tag()]],
+        associated_data: &hot.associated_data,
+        incarnation: session.incarnation,
+        padding: hot.padding,
+    };
+    hot.ratchet.seal_hostile(&envelope, b"hostile", alter)
+}
+
+#[track_caller]
+fn refused(session: &mut Session, message: &[u8]) -> Error {
+    let key = StorageKey::from_bytes(&[1; 32]);
+    let before = session.seal(&key);
+    let error = session.decrypt(message).expect_err("must be refused");
+    assert_eq!(session.seal(&key), before, "state changed by a refused message");
+    error
+}
+
+/// A ratchet step with a key of small order, or one that is not canonical.
+#[test]
+fn a01_a02_bad_ratchet_keys_are_refused() {
+    let (mut alice, mut bob) = Pair::new().established();
+    exchange(&mut alice, &mut bob);
+    let mut torsioned = small_order_encodings();
+    // The high bit, and u + p.
+    let honest = *AgreementKey::from_seed(&Secret::new([3; 32])).public().as_bytes();
+    let mut high = honest;
+    high[31] |= 0x80;
+    torsioned.push(high);
+    let mut above = [0xff; 32];
+    (above[0], above[31]) = (0xf6, 0x7f);
+    torsioned.push(above);
+    for bytes in torsioned {
+        let forged = hostile(&mut bob, |header| header[..32].copy_from_slice(&bytes));
+        assert_eq!(refused(&mut alice, &forged), Error::InvalidKey);
+    }
+}
+
+#[test]
+fn a01_bundle_keys_of_small_order_are_refused() {
+    let pair = Pair::new();
+    let kem = KemSeed::new(Secret::new([1; 64])).expand();
+    for bytes in small_order_encodings() {
+        let Ok(weak) = AgreementPublic::from_bytes(&bytes) else { continue };
+        let signed = SignedPreKey::sign(&pair.bob, &weak, kem.public(), NOW);
+        let bundle = PreKeyBundle::new(*pair.bob.identity_key(), signed, None).verify(NOW).unwrap();
+        assert_eq!(Session::initiate(&pair.alice, &bundle).err(), Some(Error::InvalidKey));
+
+        let bob = IdentityKeyPair::generate();
+        let claimed = *bob.identity_key();
+        let bob = bob.claiming(&claimed, &weak);
+        let mut prekeys = PreKeys::generate(&bob, 1, NOW);
+        let bundle = prekeys.bundle().verify(NOW).unwrap();
+        assert_eq!(Session::initiate(&pair.alice, &bundle).err(), Some(Error::InvalidKey));
+    }
+}
+
+/// The initiator's sealed identity: an X25519 half of small order, a victim's half with one's own, a binding made
+/// for other halves.
+#[test]
+fn a01_a35_false_identities_are_refused() {
+    let mut pair = Pair::new();
+    let victim = IdentityKeyPair::generate();
+    let key = StorageKey::from_bytes(&[1; 32]);
+    let mut attempts = Vec::new();
+    for bytes in small_order_encodings() {
+        if let Ok(weak) = AgreementPublic::from_bytes(&bytes) {
+            let mallory = IdentityKeyPair::generate();
+            let own = *mallory.identity_key();
+            attempts.push(mallory.claiming(&own, &weak));
+        }
+    }
+    let mallory = IdentityKeyPair::generate();
+    let own = *mallory.identity_key().agreement();
+    attempts.push(mallory.claiming(victim.identity_key(), &own));
+    let mallory = IdentityKeyPair::generate();
+    let own = *mallory.identity_key().agreement();
+    attempts.push(mallory.claiming(victim.identity_key(), &own).with_binding_of(&victim));
+    attempts.push(IdentityKeyPair::generate().with_binding_of(&victim));
+    // Both halves of the victim, and its binding, which every past peer of the victim holds: without the victim's
+    // private key the second stage does not come out.
+    let mallory = IdentityKeyPair::generate();
+    attempts.push(
+        mallory.claiming(victim.identity_key(), victim.identity_key().agreement()).with_binding_of(&victim),
+    );
+    assert_eq!(attempts.len(), 9);
+    let bundle = pair.bundle();
+    let before = pair.prekeys.seal(&key);
+    for mallory in attempts {
+        let message = Session::initiate(&mallory, &bundle).unwrap().encrypt(b"believe me").unwrap();
+        let result = Session::accept(&pair.bob, &mut pair.prekeys, &message);
+        assert_eq!(result.err(), Some(Error::Unauthentic));
+        assert_eq!(pair.prekeys.seal(&key), before);
+    }
+}
+
+#[test]
+fn absurd_counters_are_refused_or_harmless() {
+    let (mut alice, mut bob) = Pair::new().established();
+    exchange(&mut alice, &mut bob);
+    let at = |range: core::ops::Range<usize>, value: u32| {
+        move |header: &mut [u8; HEADER_LEN]| header[range].copy_from_slice(&value.to_be_bytes())
+    };
+    for (range, value, expected) in [
+        (36..40, u32::MAX, Error::TooFarAhead),
+        (36..40, 25_001, Error::TooFarAhead),
+        (36..40, 24_000, Error::Unauthentic),
+        (40..44, 1, Error::Malformed),
+        (40..44, u32::MAX, Error::Malformed),
+        (44..48, u32::MAX, Error::TooFarAhead),
+        (44..48, 300_000, Error::TooFarAhead),
+        (44..48, 200_000, Error::Unauthentic),
+        (44..48, 0, Error::TooOld),
+    ] {
+        let forged = hostile(&mut bob, at(range.clone(), value));
+        assert_eq!(refused(&mut alice, &forged), expected, "{value} at {range:?}");
+    }
+    // An absurd pn costs what is missing of the chain, not the session.
+    for value in [u32::MAX, 1_000_000, 0] {
+        exchange(&mut bob, &mut alice);
+        let late = bob.encrypt(b"late").unwrap();
+        exchange(&mut alice, &mut bob);
+        let forged = hostile(&mut bob, at(32..36, value));
+        assert_eq!(alice.decrypt(&forged).unwrap(), b"hostile");
+        assert!(matches!(
+            refused(&mut alice, &late),
+            Error::TooOld | Error::UnknownSession | Error::PeerRolledBack
+        ));
+        exchange(&mut alice, &mut bob);
+    }
+}
+
+#[test]
+fn a11_the_last_number_is_not_used() {
+    let (mut alice, mut bob) = Pair::new().established();
+    let key = StorageKey::from_bytes(&[1; 32]);
+    exchange(&mut alice, &mut bob);
+    alice.hot.ratchet.ec().set_sending_number(u32::MAX - 1);
+    assert!(alice.encrypt(b"last").is_ok());
+    let before = alice.seal(&key);
+    assert_eq!(alice.encrypt(b"one more"), Err(Error::CounterExhausted));
+    assert_eq!(alice.seal(&key), before);
+    // A reply begins a new chain.
+    exchange(&mut bob, &mut alice);
+    assert!(alice.encrypt(b"a new chain").is_ok());
+    alice.hot.ratchet.pq().set_sending_number(u32::MAX);
+    let before = alice.seal(&key);
+    assert_eq!(alice.encrypt(b"one more"), Err(Error::CounterExhausted));
+    assert_eq!(alice.seal(&key), before);
+    assert!(Error::CounterExhausted.needs_rehandshake());
+}
+
+/// Formal analyses of the Double Ratchet found a responder that derives keys from a chain that does not exist.
+#[test]
+fn a33_an_empty_receiving_chain_is_an_error() {
+    let mut pair = Pair::new();
+    let mut alice = pair.initiate();
+    alice.encrypt(b"first").unwrap();
+    let header = Header {
+        ratchet_key: *pair.bob.agreement().public(),
+        previous_chain_length: 0,
+        message_number: 0,
+        pq_epoch: 0,
+        pq_message_number: 0,
+        incarnation: 0,
+    };
+    // Next is tried (a key is out), and gives an unrelated key; without one there is nothing at all.
+    let mut other = pair.initiate();
+    assert_eq!(other.hot.ratchet.ec().receive_without_chain(&header), Error::UnknownSession);
+    for session in [&mut alice, &mut other] {
+        assert_eq!(refused(session, &[&[0x21][..], &[0; 400]].concat()), Error::UnknownSession);
+    }
+}
+
+/// Answering before there is anything to answer: the next header key is not tried, and the private key that such
+/// an answer would be computed with is gone.
+#[test]
+fn a40_an_answer_before_its_turn_is_not_tried() {
+    let (mut alice, mut bob) = Pair::new().established();
+    exchange(&mut alice, &mut bob);
+    assert!(alice.hot.ratchet.ec().holds_private_key());
+    exchange(&mut bob, &mut alice);
+    assert!(!alice.hot.ratchet.ec().holds_private_key(), "the old private key is erased at once");
+    bob.hot.ratchet.ec().turn_again();
+    let early = bob.encrypt(b"before its turn").unwrap();
+    assert_eq!(refused(&mut alice, &early), Error::UnknownSession);
+    // With a new key out, the header key is tried: the header opens, the key does not fit.
+    alice.encrypt(b"a new key").unwrap();
+    assert_eq!(refused(&mut alice, &early), Error::Unauthentic);
+}

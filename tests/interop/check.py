@@ -1,0 +1,740 @@
+"""Replays the test vectors with subrosa.py, as both sides, and does a few negative checks of its own.
+
+Every byte that the vectors give is compared: what was made from `random`, what was sent, what was read, and every
+intermediate value, by name and in order. Any difference ends the program with a traceback.
+"""
+
+import copy
+import hashlib
+import json
+import pathlib
+
+import subrosa
+from subrosa import (
+    AEAD, KIND_INITIAL, KIND_RATCHET, SUITE, XAEAD, Bundle, Header, Identity, Message, Prekeys, ProtocolError,
+    UsageError, accept, body_key, encode_body, identity_from_text, identity_text, initiate, u8, u32,
+)  # fmt: skip
+
+VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
+REQUIRED = {"handshake_last_resort", "handshake_one_time", "padding", "skips", "turns"}
+FEWEST_FILES = 5
+
+COMMON = {"who", "op", "random", "secrets"}
+FIELDS = {
+    "identity": [{"identity_key", "text", "binding"}],
+    "prekeys": [{"now", "one_time"}],
+    "bundle": [{"bundle"}],
+    "initiate": [{"peer", "payload", "session_id"}],
+    "encrypt": [{"content", "padding", "message"}],
+    "accept": [{"message", "content", "payload", "peer_identity", "session_id"}],
+    "decrypt": [{"message", "content"}, {"message", "error"}],
+    "reopen": [set()],
+}
+SECRETS = {
+    "EK_A private", "KEM coins", "h1", "DH(EK_A, IK_B)", "DH(EK_A, SPK_B)", "DH(EK_A, OPK_B)", "ss", "ck1",
+    "identity key", "h2", "DH(IK_A, SPK_B)", "ck2", "EC root key", "PQ root secret", "header key A->B",
+    "next header key B->A", "session id", "PQ root key", "PQ chain key A->B", "PQ chain key B->A",
+    "ratchet private key", "DH", "EC chain key", "next header key", "EC message key", "PQ message key",
+    "body key and nonce", "header key", "header",
+}  # fmt: skip
+
+
+class Disagreement(Exception):
+    pass
+
+
+def same(what, ours, theirs):
+    if ours != theirs:
+        raise Disagreement(f"{what}:\n  ours   {ours}\n  theirs {theirs}")
+
+
+class Recorded:
+    """A generator that returns what the vector recorded."""
+
+    def __init__(self, text):
+        self.left = bytes.fromhex(text)
+
+    def __call__(self, n):
+        if len(self.left) < n:
+            raise Disagreement(f"{n} random bytes wanted, {len(self.left)} recorded")
+        taken, self.left = self.left[:n], self.left[n:]
+        return taken
+
+
+def seeded(seed):
+    """A generator for checks of our own: the same in every run."""
+    count = 0
+
+    def rng(n):
+        nonlocal count
+        count += 1
+        return hashlib.shake_256(seed.encode() + u32(count)).digest(n)
+
+    return rng
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Refusals
+
+checks = 0
+
+
+def refused(names, what, action, *state):
+    """`action` must raise a ProtocolError with one of the names, and leave every part of `state` as it was."""
+    global checks
+    checks += 1
+    before = copy.deepcopy(state)
+    try:
+        action()
+    except ProtocolError as e:
+        if e.name not in names.split():
+            raise Disagreement(f"{what}: {e.name}, expected {names}") from e
+    else:
+        raise Disagreement(f"{what}: accepted, expected {names}")
+    if state != before:
+        raise Disagreement(f"{what}: state changed")
+
+
+def holds(what, condition):
+    global checks
+    checks += 1
+    if not condition:
+        raise Disagreement(what)
+
+
+def flipped(b, at, mask=0x01):
+    at %= len(b)
+    return b[:at] + bytes([b[at] ^ mask]) + b[at + 1 :]
+
+
+def damaged(message, fresh):
+    """(description, expected errors, damaged message). `fresh`: for the handshake, not for a session."""
+    m = Message.decode(message)
+    lost = "Unauthentic" if fresh else "UnknownSession"  # a header that does not open
+    body = len(message) - len(m.sealed_body)
+    header = body - len(m.sealed_header)
+
+    yield "empty", "Malformed", b""
+    yield "kind", "Malformed", flipped(message, 0, 0x80)
+    yield "kind of a bundle", "Malformed", b"\x31" + message[1:]
+    yield "version", "UnsupportedVersion", flipped(message, 0)
+    yield "header, first byte", lost, flipped(message, header)
+    yield "header, tag", lost, flipped(message, body - 1)
+    yield "body, first byte", "Unauthentic", flipped(message, body)
+    yield "body, last byte that is not in the nonce", "Unauthentic", flipped(message, -25)
+    yield "body, first byte of the nonce", lost, flipped(message, -24)
+    yield "body, last byte", lost, flipped(message, -1, 0x80)
+    yield "a byte cut off", f"{lost} Malformed", message[:-1]
+    yield "half", f"{lost} Malformed", message[: len(message) // 2]
+    yield "too short by one", "Malformed", message[: body + 31]
+    yield "only the kind", "Malformed", message[:1]
+    yield "a zero behind", lost, message + b"\0"
+    yield "twice: the last 24 bytes are right", "Unauthentic", message + message
+    if m.handshake:
+        stripped = u8(KIND_RATCHET) + message[header:]
+        yield "handshake part removed", "Malformed" if fresh else lost, stripped
+        yield "flag", "Malformed", flipped(message, 9, 0x80)
+        yield "other flag", "UnknownPreKey Unauthentic Malformed InvalidKey UnknownSession", flipped(message, 9)
+        ek_a = 10 if m.handshake.one_time_id is None else 18
+        ct, length = ek_a + 32, ek_a + 32 + 1568
+        c = length + 2
+        yield "payload length, high", "Malformed", flipped(message, length, 0x80)
+        yield "payload length, low", f"{lost} Malformed", flipped(message, length + 1)
+        if ek_a == 18:
+            yield "one-time prekey id", "UnknownPreKey" if fresh else lost, flipped(message, 17)
+        yield "signed prekey id", "UnknownPreKey" if fresh else lost, flipped(message, 1)
+        yield "EK_A", lost, flipped(message, ek_a)
+        yield "EK_A, bit 255", "InvalidKey" if fresh else lost, flipped(message, ek_a + 31, 0x80)
+        small = message[:ek_a] + bytes(32) + message[ct:]
+        yield "EK_A of small order", "InvalidKey" if fresh else lost, small
+        yield "CT, first byte", lost, flipped(message, ct)
+        yield "CT, last byte", lost, flipped(message, length - 1)
+        yield "c, identity", lost, flipped(message, c + 70)
+        yield "c, tag", lost, flipped(message, header - 1)
+    else:
+        yield "as an initial message", "Malformed", u8(KIND_INITIAL) + message[1:]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Replay of the vectors
+
+
+class Replay:
+    def __init__(self):
+        self.identities, self.prekeys, self.bundles, self.now = {}, {}, {}, {}
+        self.sessions, self.messages = {}, []
+
+    def step(self, s):
+        op, who = s["op"], s["who"]
+        if op not in FIELDS:
+            raise Disagreement(f"unknown op {op}")
+        if set(s) - COMMON not in FIELDS[op] or not COMMON <= set(s):
+            raise Disagreement(f"unexpected fields {sorted(s)}")
+        for name, _ in s["secrets"]:
+            if name not in SECRETS:
+                raise Disagreement(f"unknown secret {name}")
+        rng, trace = Recorded(s["random"]), []
+        getattr(self, "op_" + op)(s, who, rng, trace)
+        same("random bytes left", rng.left.hex(), "")
+        same("names of secrets", [n for n, _ in trace], [n for n, _ in s["secrets"]])
+        for (name, ours), (_, theirs) in zip(trace, s["secrets"]):
+            same(name, ours, theirs)
+
+    def op_identity(self, s, who, rng, trace):
+        i = self.identities[who] = Identity.generate(rng)
+        same("identity key", i.key.hex(), s["identity_key"])
+        same("text", identity_text(i.key), s["text"])
+        same("binding", i.binding.hex(), s["binding"])
+        same("identity key of text", identity_from_text(s["text"]), i.key)
+        same("identity key of upper-case text", identity_from_text(s["text"].upper()), i.key)
+        if not subrosa.binding_is_valid(i.key, i.binding):
+            raise Disagreement("binding does not verify")
+
+    def op_prekeys(self, s, who, rng, trace):
+        self.now[who] = s["now"]
+        self.prekeys[who] = Prekeys.generate(self.identities[who], rng, s["now"], s["one_time"])
+
+    def op_bundle(self, s, who, rng, trace):
+        ours = self.prekeys[who].bundle(self.identities[who]).encode()
+        same("bundle", ours.hex(), s["bundle"])
+        self.bundles[who] = bytes.fromhex(s["bundle"])
+        Bundle.decode(self.bundles[who]).verify(self.now[who])
+
+    def op_initiate(self, s, who, rng, trace):
+        bundle = Bundle.decode(self.bundles[s["peer"]])
+        session = initiate(
+            self.identities[who], bundle, bytes.fromhex(s["payload"]), self.now[s["peer"]], rng, trace
+        )
+        same("peer", session.peer, self.identities[s["peer"]].key)
+        self.start(s, who, session)
+
+    def start(self, s, who, session):
+        same("session id", session.id.hex(), s["session_id"])
+        self.sessions[who] = session
+
+    def op_encrypt(self, s, who, rng, trace):
+        content = bytes.fromhex(s["content"])
+        message = self.sessions[who].encrypt(content, s["padding"], rng, trace)
+        same("message", message.hex(), s["message"])
+        self.messages.append(bytes.fromhex(s["message"]))
+        # Nobody reads his own messages.
+        session = self.sessions[who]
+        refused("UnknownSession", "own message", lambda: session.decrypt(message, []), session)
+
+    def op_accept(self, s, who, rng, trace):
+        message, identity, prekeys = self.messages[s["message"]], self.identities[who], self.prekeys[who]
+
+        def none(n):
+            raise Disagreement("random bytes drawn for a bad message")
+
+        for what, names, bad in damaged(message, fresh=True):
+            refused(names, f"accept, {what}", lambda: accept(identity, prekeys, bad, none, []), prekeys)
+        session, content, payload = accept(identity, prekeys, message, rng, trace)
+        same("content", content.hex(), s["content"])
+        same("payload", payload.hex(), s["payload"])
+        same("peer identity", session.peer.hex(), s["peer_identity"])
+        self.start(s, who, session)
+        again = "UnknownPreKey" if Message.decode(message).handshake.one_time_id else "Replayed"
+        refused(again, "accept, again", lambda: accept(identity, prekeys, message, none, []), prekeys)
+
+    def op_decrypt(self, s, who, rng, trace):
+        message, session = self.messages[s["message"]], self.sessions[who]
+        if "error" in s:
+            refused(s["error"], "decrypt", lambda: session.decrypt(message, trace), session)
+            return
+        for what, names, bad in damaged(message, fresh=False):
+            refused(names, f"decrypt, {what}", lambda: session.decrypt(bad, []), session)
+        same("content", session.decrypt(message, trace).hex(), s["content"])
+        refused("Duplicate UnknownSession", "decrypt, again", lambda: session.decrypt(message, []), session)
+
+    def op_reopen(self, s, who, rng, trace):
+        self.sessions[who].reopen(rng)
+
+
+def replay(path):
+    def unique(pairs):
+        if len({k for k, _ in pairs}) != len(pairs):
+            raise Disagreement(f"{path.name}: a name twice in one object")
+        return dict(pairs)
+
+    file = json.loads(path.read_text(), object_pairs_hook=unique)
+    same(f"{path.name}, fields", sorted(file), ["description", "format", "steps"])
+    same(f"{path.name}, format", file["format"], 1)
+    if not file["steps"]:
+        raise Disagreement(f"{path.name}: no steps")
+    r, secrets = Replay(), 0
+    for i, s in enumerate(file["steps"]):
+        try:
+            r.step(s)
+        except Exception as e:
+            raise Disagreement(f"{path.name}, step {i} ({s.get('who')}: {s.get('op')})") from e
+        secrets += len(s["secrets"])
+    print(f"{path.name}: {len(file['steps'])} steps, {len(r.messages)} messages, {secrets} secrets agree")
+    return len(file["steps"])
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Checks of our own
+
+NOW = 1_800_000_000
+
+
+def people():
+    return Identity.generate(seeded("alice")), Identity.generate(seeded("bob")), Identity.generate(seeded("mallory"))
+
+
+class Pair:
+    """Alice and Bob in a session that Bob has answered."""
+
+    def __init__(self, seed):
+        self.rng = seeded(seed)
+        alice, bob, _ = people()
+        prekeys = Prekeys.generate(bob, self.rng, NOW, 0)
+        self.alice = initiate(alice, prekeys.bundle(bob), b"", NOW, self.rng, [])
+        self.bob, content, _ = accept(bob, prekeys, self.send(self.alice, b"one"), self.rng, [])
+        holds("first content", content == b"one")
+        self.turn()
+
+    def send(self, who, content=b"x"):
+        return who.encrypt(content, "none", self.rng, [])
+
+    def turn(self):
+        """Bob answers, and Alice reads: her next message begins a chain."""
+        holds("answer", self.alice.decrypt(self.send(self.bob), []) == b"x")
+
+    def read(self, message, content=b"x"):
+        holds("content", self.bob.decrypt(message, []) == content)
+
+    def refuse(self, names, what, message):
+        refused(names, what, lambda: self.bob.decrypt(message, []), self.bob)
+
+
+def advance(chain, n):
+    """Use up n keys of a sending chain."""
+    chain.skip_to(chain.n + n)
+
+
+def check_text_form():
+    alice, _, _ = people()
+    words, text = subrosa.identity_words(alice.key), identity_text(alice.key)
+    holds("length of the text form", len(text) == 114)
+    x25519 = subrosa.identity_words(alice.key[:63] + b"\xff")
+    for what, names, bad in [
+        ("empty", "Malformed", ""),
+        ("mixed case", "Malformed", text[:20] + text[20:].upper()),
+        ("upper-case human-readable part", "Malformed", "SRID" + text[4:]),
+        ("Bech32 without m", "Malformed", subrosa.bech32_text(words, constant=1)),
+        ("one character changed", "Malformed", text[:30] + ("q" if text[30] != "q" else "p") + text[31:]),
+        ("other human-readable part", "Malformed", "srix" + text[4:]),
+        ("a word less", "Malformed", subrosa.bech32_text(words[:-1])),
+        ("a word more", "Malformed", subrosa.bech32_text(words + [0])),
+        ("padding bits", "Malformed", subrosa.bech32_text(words[:-1] + [words[-1] | 1])),
+        ("space", "Malformed", text + " "),
+        ("X25519 key with bit 255", "InvalidKey", subrosa.bech32_text(x25519)),
+    ]:
+        refused(names, f"text form, {what}", lambda: identity_from_text(bad))
+
+
+def check_keys():
+    p = subrosa.P25519
+    for what, u in [("p", p), ("p + 1", p + 1), ("2^255 - 1", 2**255 - 1), ("9 + 2^255", 9 + 2**255)]:
+        key = u.to_bytes(32, "little")
+        refused("InvalidKey", f"X25519, {what}", lambda: subrosa.check_x25519_key(key))
+    for u in (0, 1, p - 1):
+        key = u.to_bytes(32, "little")
+        refused("InvalidKey", f"X25519, {u}", lambda: subrosa.X25519(b"\x55" * 32, key))
+
+    small = ["00" * 32, "01" + "00" * 31, "ec" + "ff" * 30 + "7f", "00" * 31 + "80"]
+    small += ["26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"]
+    small += ["c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"]
+    small += [s[:-2] + f"{int(s[-2:], 16) ^ 0x80:02x}" for s in small[-2:]]
+    not_canonical = ["ed" + "ff" * 30 + "7f", "ee" + "ff" * 30 + "7f", "01" + "00" * 30 + "80"]
+    no_point = ["02" + "00" * 31]
+    for key in small + not_canonical + no_point:
+        refused("InvalidKey", f"Ed25519, {key}", lambda: subrosa.check_ed25519_key(bytes.fromhex(key)))
+
+    # Strict verification. The last signature is good for those who multiply by the cofactor.
+    alice, _, _ = people()
+    key, m = alice.key[:32], b"message"
+    good = alice.sign(m)
+    holds("signature", subrosa.ed25519_verify(key, good, m))
+    s = int.from_bytes(good[32:], "little") + subrosa.ED_L
+    holds("s + L", not subrosa.ed25519_verify(key, good[:32] + s.to_bytes(32, "little"), m))
+    digest = hashlib.sha512(alice.ed_seed).digest()
+    a = int.from_bytes(digest[:32], "little") & (2**254 - 8) | 2**254
+    torsion = subrosa._ed_decode(bytes.fromhex(small[4]))
+    for what, r in [("R of small order", 0), ("R with a part of small order", 12345)]:
+        R = ed_encode(subrosa._ed_add(ed_times(r, ED_BASE), torsion))
+        h = int.from_bytes(hashlib.sha512(R + key + m).digest(), "little")
+        forged = R + ((r + h * a) % subrosa.ED_L).to_bytes(32, "little")
+        holds(what, not subrosa.ed25519_verify(key, forged, m))
+    R = ed_encode(ed_times(12345, ED_BASE))  # the same without: our own arithmetic is right
+    h = int.from_bytes(hashlib.sha512(R + key + m).digest(), "little")
+    made = R + ((12345 + h * a) % subrosa.ED_L).to_bytes(32, "little")
+    holds("signature by hand", subrosa.ed25519_verify(key, made, m))
+
+
+ED_BASE = subrosa._ed_decode(bytes.fromhex("58" + "66" * 31))
+
+
+def ed_times(n, point):
+    result = (0, 1)
+    while n:
+        if n & 1:
+            result = subrosa._ed_add(result, point)
+        point = subrosa._ed_add(point, point)
+        n >>= 1
+    return result
+
+
+def ed_encode(point):
+    x, y = point
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+def check_bundles():
+    alice, bob, mallory = people()
+    for one_time in (0, 1):
+        prekeys = Prekeys.generate(bob, seeded("bundle"), NOW, one_time)
+        good = prekeys.bundle(bob)
+        encoded = good.encode()
+        holds("bundle", len(encoded) == (3404 if one_time else 1739))
+        holds("bundle", Bundle.decode(encoded) == good)
+
+        def bad(names, what, b, now=NOW):
+            refused(names, f"bundle, {what}", lambda: Bundle.decode(b).verify(now))
+
+        end = good.signed.not_after
+        Bundle.decode(encoded).verify(end)
+        bad("Expired", "expired", encoded, end + 1)
+        ed, x = bob.key[:32], bob.key[32:]
+        rest = encoded[65:]
+        bad("InvalidSignature InvalidKey", "halves swapped", encoded[:1] + x + ed + rest)
+        bad("InvalidSignature", "X25519 half of another", encoded[:1] + ed + mallory.key[32:] + rest)
+        bad("InvalidSignature", "Ed25519 half of another", encoded[:1] + mallory.key[:32] + x + rest)
+        bad("InvalidSignature", "identity of another", encoded[:1] + mallory.key + rest)
+        bad("InvalidKey", "Ed25519 half of small order", encoded[:1] + bytes(32) + x + rest)
+        bad("InvalidKey", "X25519 half not canonical", flipped(encoded, 64, 0x80))
+        bad("Malformed", "empty", b"")
+        bad("Malformed", "a byte cut off", encoded[:-1])
+        bad("Malformed", "a byte more", encoded + b"\0")
+        bad("Malformed", "flag", flipped(encoded, 1738))
+        bad("Malformed", "flag 2", flipped(encoded, 1738, 0x02 | one_time))
+        bad("Malformed", "kind", flipped(encoded, 0, 0x80))
+        bad("UnsupportedVersion", "version", flipped(encoded, 0))
+        for name, at in [("signed", 65)] + [("one-time", 1739)] * one_time:
+            size = 1673 if name == "signed" else 1665
+            bad("UnsupportedVersion", f"{name}, version", flipped(encoded, at))
+            bad("Malformed", f"{name}, kind", flipped(encoded, at, 0x80))
+            bad("InvalidSignature", f"{name}, X25519 key", flipped(encoded, at + 1))
+            bad("InvalidKey", f"{name}, X25519 key not canonical", flipped(encoded, at + 32, 0x80))
+            bad("InvalidSignature", f"{name}, seed of the matrix", flipped(encoded, at + 33 + 1567))
+            coefficient = at + 33 + 300
+            modulus = encoded[:coefficient] + b"\x01\x0d" + encoded[coefficient + 2 :]
+            bad("InvalidKey", f"{name}, modulus", modulus)
+            for i in (-64, -1):
+                bad("InvalidSignature", f"{name}, signature", flipped(encoded, at + size + i))
+        bad("InvalidSignature", "not_after", flipped(encoded, 1738 - 64 - 1))
+        if one_time:
+            # A signed prekey's record and a one-time prekey's signature have different labels.
+            forged = copy.deepcopy(good)
+            record = forged.one_time.record
+            forged.one_time.signature = bob.sign(subrosa.L_SIGNED_PREKEY + SUITE + record + bob.key)
+            bad("InvalidSignature", "label", forged.encode())
+        try:
+            initiate(alice, good, bytes(513), NOW, seeded("x"), [])
+        except UsageError:
+            holds("payload too long", True)
+        else:
+            raise Disagreement("payload of 513 bytes accepted")
+
+
+class Liar:
+    """An initiator that claims another identity key or binding than its own."""
+
+    def __init__(self, identity, key, binding):
+        self.x_private, self.hedge_secret = identity.x_private, identity.hedge_secret
+        self.key, self.binding = key, binding
+
+
+def check_handshake():
+    alice, bob, _ = people()
+    rng = seeded("handshake")
+    prekeys = Prekeys.generate(bob, rng, NOW, 1)
+    first = initiate(alice, prekeys.bundle(bob), b"payload", NOW, rng, [])
+    second = initiate(alice, prekeys.bundle(bob), b"", NOW, rng, [])
+    messages = [s.encrypt(b"hello", "buckets", rng, []) for s in (first, second, first)]
+
+    def bad(names, what, message, keys=prekeys):
+        refused(names, what, lambda: accept(bob, keys, message, rng, []), keys)
+
+    # A message of one session has the body of another.
+    m0, m1 = Message.decode(messages[0]), Message.decode(messages[1])
+    bad("Unauthentic", "bodies exchanged", m0.prefix + m1.sealed_header + m1.sealed_body)
+
+    # An identity that is not the binding's, and some with a key of small order.
+    small = alice.key[:32] + bytes(32)
+    for what, key, binding in [
+        ("binding of another", alice.key, bob.binding),
+        ("identity of another", bob.key, alice.binding),
+        ("Ed25519 half of small order", bytes(32) + alice.key[32:], alice.binding),
+        ("X25519 half of small order", small, alice.sign(subrosa.L_BINDING + SUITE + small)),
+    ]:
+        liar = Liar(alice, key, binding)
+        session = initiate(liar, prekeys.bundle(bob), b"", NOW, rng, [])
+        bad("Unauthentic", what, session.encrypt(b"", "none", rng, []))
+
+    # The second message of a handshake may be the first to arrive; the first is then a skipped one.
+    session, content, payload = accept(bob, prekeys, messages[2], rng, [])
+    holds("content and payload", (content, payload) == (b"hello", b"payload"))
+    holds("one-time prekey deleted", not prekeys.one_time)
+    holds("late first message", session.decrypt(messages[0], []) == b"hello")
+    refused("UnknownSession", "another handshake", lambda: session.decrypt(messages[1], []), session)
+    bad("UnknownPreKey", "one-time prekey used", messages[0])
+
+    full = copy.deepcopy(prekeys)
+    full.signed[0].replays = {u32(i) for i in range(16383)}
+    nearly = copy.deepcopy(full)
+    accept(bob, nearly, messages[1], rng, [])
+    full.signed[0].replays.add(b"the last")
+    bad("ReplayRecordFull", "replay record full", messages[1], full)
+    accept(bob, prekeys, messages[1], rng, [])
+    bad("Replayed", "replay", messages[1])
+
+    prekeys.rotate(bob, rng, NOW + 7 * subrosa.DAY)
+    bad("Replayed", "replay after rotation", messages[1])
+    prekeys.rotate(bob, rng, NOW + 37 * subrosa.DAY + 1)
+    bad("UnknownPreKey", "signed prekey deleted", messages[1])
+
+    # Both at once.
+    a, b = Pair("p").alice, Pair("q").alice
+    holds("unanswered", not second.answered and a.answered)
+    low, high = sorted((second, a), key=lambda s: s.id)
+    low.answered = high.answered = False
+    holds("lower id", subrosa.preferred(low, high) is low and subrosa.preferred(high, low) is low)
+    low.answered = True
+    holds("accepted last", subrosa.preferred(low, high) is high)
+
+
+def forge(session, body=None, **changes):
+    """A message by a peer who knows all keys and does not keep to the rules. `session` has a sending chain."""
+    work = session.clone()
+    header = Header(
+        subrosa.x25519_public(work.own_private), work.pn, work.sending.chain.n, 0, work.pq_sending.n, work.incarnation
+    )
+    for name, value in changes.items():
+        assert hasattr(header, name)
+        setattr(header, name, value)
+    raw = header.encode()
+    key, nonce = body_key(work.sending.chain.step(), work.pq_sending.step(), raw, [])
+    sealed_body = AEAD(key, nonce, work.ad + raw, encode_body(b"x", "none") if body is None else body)
+    prefix = u8(KIND_RATCHET)
+    return prefix + XAEAD(work.sending.header_key, sealed_body[-24:], SUITE + prefix, raw) + sealed_body
+
+
+def check_peer():
+    """What an authenticated peer can send and must not."""
+    p = Pair("peer")
+    p.read(p.send(p.alice))
+    alice = p.alice
+    holds("forge", p.bob.clone().decrypt(forge(alice), []) == b"x")
+    for what, names, bad in [
+        ("PQ epoch", "Malformed", forge(alice, pq_epoch=1)),
+        ("ratchet key not canonical", "InvalidKey", forge(alice, ratchet_key=b"\xff" * 32)),
+        ("other ratchet key", "PeerRolledBack", forge(alice, ratchet_key=alice.peer_key)),
+        ("n far ahead", "TooFarAhead", forge(alice, n=alice.sending.chain.n + 25_001)),
+        ("last n", "TooFarAhead", forge(alice, n=2**32 - 1)),
+        ("pq_n far ahead", "TooFarAhead", forge(alice, pq_n=alice.pq_sending.n + 262_145)),
+        ("pq_n behind", "TooOld", forge(alice, pq_n=0)),
+        ("n that is not the key's", "Unauthentic", forge(alice, n=alice.sending.chain.n + 1)),
+        ("n again", "Duplicate", forge(alice, n=0)),
+        ("n again, other incarnation", "PeerRolledBack", forge(alice, n=0, incarnation=alice.incarnation ^ 1)),
+        ("content length", "Malformed", forge(alice, u32(12) + bytes(12))),
+        ("content length, large", "Malformed", forge(alice, b"\xff" * 4 + bytes(12))),
+        ("codeword tag", "Malformed", forge(alice, u32(1) + b"x\x20" + bytes(10))),
+        ("codeword", "Malformed", forge(alice, u32(1) + b"x\x21" + bytes(34))),
+        ("padding", "Malformed", forge(alice, u32(1) + b"x\0" + bytes(9) + b"\1")),
+        ("short body", "Malformed", forge(alice, bytes(15))),
+    ]:
+        p.refuse(names, f"peer, {what}", bad)
+    holds("any padding", p.bob.clone().decrypt(forge(alice, u32(1) + b"x" + bytes(777)), []) == b"x")
+    holds("PQ at its limit", p.bob.clone().decrypt(jump(alice, 0, 262_144), []) == b"x")
+    p.refuse("TooFarAhead", "peer, PQ beyond its limit", jump(alice, 0, 262_145))
+    holds("EC at its limit", p.bob.clone().decrypt(jump(alice, 25_000, 25_000), []) == b"x")
+    p.refuse("TooFarAhead", "peer, EC beyond its limit", jump(alice, 25_001, 25_001))
+
+    # The same at the beginning of a chain, where the ratchet key may be of small order, too.
+    p.turn()
+    early = p.alice.clone()
+    p.send(early)
+    p.refuse("InvalidKey", "peer, ratchet key of small order", forge(early, ratchet_key=bytes(32)))
+    p.refuse("TooFarAhead", "peer, new chain", forge(early, n=25_001))
+
+    for chain in ("sending", "pq_sending"):
+        tired = p.alice.clone()
+        p.send(tired)
+        (tired.sending.chain if chain == "sending" else tired.pq_sending).n = 2**32 - 1
+        try:
+            p.send(tired)
+        except UsageError:
+            holds("chain used up", True)
+        else:
+            raise Disagreement(f"{chain}: number 2^32 - 1 used")
+
+
+def jump(session, ec, pq):
+    """The message that comes when so many keys of the chains were used up."""
+    work = session.clone()
+    advance(work.sending.chain, ec)
+    advance(work.pq_sending, pq)
+    return forge(work)
+
+
+def check_rollback():
+    # A restored state sends a number again: after the other, and before it.
+    p = Pair("rollback")
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    p.read(p.send(p.alice))
+    old.reopen(p.rng)
+    p.refuse("PeerRolledBack", "number used twice", p.send(old))
+    p.read(p.send(old))  # its next number was not used yet
+    p.refuse("Duplicate", "the same number by the first one", p.send(p.alice))
+
+    # A restored state makes its turn again.
+    p = Pair("rollback turn")
+    old = p.alice.clone()
+    kept = p.send(p.alice)
+    p.read(p.send(p.alice))
+    again = p.send(old)
+    p.refuse("PeerRolledBack", "turn made twice", again)
+    p.turn()
+    p.read(p.send(p.alice))
+    p.refuse("PeerRolledBack", "turn made twice, chain closed", again)
+    # Beyond the end of a closed chain.
+    p = Pair("rollback length")
+    p.send(p.alice)  # lost, so that the chain is kept
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    p.turn()
+    p.read(p.send(p.alice))
+    p.refuse("PeerRolledBack", "beyond a closed chain", p.send(old))
+    holds("closed chain", len(p.bob.closed) == 1)
+
+    # 16 incarnations are remembered; after that nobody is accused.
+    for restarts, name in ((15, "PeerRolledBack"), (16, "Duplicate")):
+        p = Pair("incarnations")
+        first = p.send(p.alice)
+        p.read(first)
+        for _ in range(restarts):
+            p.alice.reopen(p.rng)
+            p.read(p.send(p.alice))
+        p.refuse("Duplicate", "duplicate of the first incarnation", first)
+        p.refuse(name, "unseen incarnation", forge(p.alice, n=0, incarnation=p.alice.incarnation ^ 1))
+
+
+def check_skipping():
+    # 2,000 keys are kept, of the newest.
+    p = Pair("skips")
+    p.read(p.send(p.alice))
+    sent = [p.send(p.alice) for _ in range(2_003)]
+    p.read(sent[2_001])
+    p.refuse("TooOld", "key not kept", sent[0])
+    holds("keys", len(p.bob.ec_skipped) == len(p.bob.pq_skipped) == 2_000)
+    p.read(sent[1])
+    p.refuse("Duplicate", "duplicate", sent[1])
+    p.read(sent[2_000])
+    p.read(sent[2_002])
+
+    # When the store is full, the oldest chain goes first, then it is not known any more.
+    p = Pair("full")
+    old = [p.send(p.alice) for _ in range(3)]
+    p.read(old[2])
+    p.turn()
+    new = [p.send(p.alice) for _ in range(2_000)]
+    p.read(new[1_999])
+    p.refuse("TooOld", "oldest key gone", old[0])
+    late = p.send(p.alice)
+    p.read(p.send(p.alice))
+    p.refuse("UnknownSession", "oldest chain gone", old[1])
+    p.read(late)
+
+    # A new chain closes the old one and keeps its rest; a rest that is too long is abandoned.
+    for rest, outcome in ((25_000, "kept"), (25_001, "abandoned")):
+        p = Pair("rest")
+        lost = p.send(p.alice)
+        got = p.send(p.alice)
+        p.read(got)
+        p.bob.pq_receiving.skip_to(p.bob.pq_receiving.n + rest - 1)  # so that PQ keys are not what is missing
+        advance(p.alice.sending.chain, rest - 1)
+        advance(p.alice.pq_sending, rest - 1)
+        last = p.send(p.alice)
+        p.turn()
+        p.read(p.send(p.alice))
+        if outcome == "kept":
+            p.read(last)
+            p.refuse("TooOld", "lost in the rest", lost)
+        else:
+            p.refuse("TooOld", "abandoned", last)
+            p.read(lost)
+            p.refuse("UnknownSession", "chain without keys", got)
+
+    # 40 closed chains.
+    p = Pair("closed")
+    lost = []
+    for _ in range(43):
+        lost.append(p.send(p.alice))
+        p.read(p.send(p.alice))
+        p.turn()
+    holds("closed chains", len(p.bob.closed) == 40)
+    for message in lost[:2]:
+        p.refuse("UnknownSession", "oldest closed chain", message)
+    for message in lost[2:]:
+        p.read(message)
+    holds("all read", not p.bob.closed and not p.bob.ec_skipped)
+
+
+def check_padding():
+    lengths = {0: 256, 217: 256, 218: 512, 473: 512, 474: 1024, 985: 1024, 986: 1088, 2**24 - 39: 2**24}
+    for content, body in lengths.items():
+        holds("buckets", subrosa.body_length(content, "buckets") == body)
+    for content in (0, 11, 12, 2**24 - 39):
+        holds("none", subrosa.body_length(content, "none") == max(16, content + 5))
+    p = Pair("padding")
+    largest = bytes([7]) * (2**24 - 39)
+    message = p.alice.encrypt(largest, "buckets", p.rng, [])
+    holds("longest message", len(message) == 1 + 68 + 2**24 + 16)
+    p.refuse("Malformed", "a byte more than the longest", message + b"\0")
+    p.read(message, largest)
+    too_long = u32(2**24 - 38) + bytes(2**24 - 4)
+    p.refuse("Malformed", "content too long", forge(p.alice, too_long))
+    try:
+        p.alice.encrypt(largest + b"\0", "none", p.rng, [])
+    except UsageError:
+        holds("content too long", True)
+    else:
+        raise Disagreement("content too long was sent")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def main():
+    paths = sorted(VECTORS.glob("*.json"))
+    missing = REQUIRED - {p.stem for p in paths}
+    if missing:
+        raise Disagreement(f"missing files: {sorted(missing)}")
+    if len(paths) < FEWEST_FILES:
+        raise Disagreement(f"only {len(paths)} files")
+    steps = sum(replay(p) for p in paths)
+    for check in (
+        check_text_form, check_keys, check_bundles, check_handshake, check_peer, check_rollback, check_skipping,
+        check_padding,
+    ):  # fmt: skip
+        check()
+    print(f"of our own: {checks} checks, every refusal left the state unchanged")
+    print(f"interop: {steps} steps in {len(paths)} files agree")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1108 @@
+"""Subrosa, suite 1, version 1: an independent implementation, written from docs/SPEC.md alone.
+
+It is an oracle for tests: it aims to say what the document says, in the same order, and neither at speed nor at
+constant time. Numbers in comments are sections of the document.
+
+Every function that makes secrets takes `trace`, a list to which it appends [name, hex] as section 16 lists them.
+Every source of randomness is a callable `rng(n) -> n bytes`.
+"""
+
+import copy
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+from Crypto.Cipher import ChaCha20_Poly1305 as XChaCha20_Poly1305
+from cryptography.exceptions import InvalidSignature as _BadSignature
+from cryptography.exceptions import InvalidTag as _BadTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from kyber_py.ml_kem import ML_KEM_1024
+
+
+class ProtocolError(Exception):
+    """A refusal. `name` is the name in section 13."""
+
+    NAMES = (
+        "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired",
+        "Duplicate", "TooOld", "TooFarAhead", "UnknownSession", "PeerRolledBack",
+        "UnknownPreKey", "Replayed", "ReplayRecordFull",
+    )  # fmt: skip
+
+    def __init__(self, name, why=""):
+        assert name in self.NAMES, name
+        super().__init__(f"{name}: {why}" if why else name)
+        self.name = name
+
+
+class UsageError(Exception):
+    """The caller asked for something that must not be sent. The document has no name for these."""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 1, 2, 3: notation, primitives, labels
+
+SUITE = b"\x01"
+TAG = 16
+U32_MAX = 2**32 - 1
+
+
+def u8(n):
+    return n.to_bytes(1, "big")
+
+
+def u16(n):
+    return n.to_bytes(2, "big")
+
+
+def u32(n):
+    return n.to_bytes(4, "big")
+
+
+def u64(n):
+    return n.to_bytes(8, "big")
+
+
+def number(b):
+    return int.from_bytes(b, "big")
+
+
+def _label(text):
+    return b"Subrosa/1 " + text.encode("ascii") + b"\0"
+
+
+L_BINDING = _label("identity binding")
+L_SIGNED_PREKEY = _label("signed prekey")
+L_ONE_TIME_PREKEY = _label("one-time prekey")
+L_PREKEY_ID = _label("prekey id")
+L_TRANSCRIPT_1 = _label("handshake transcript 1")
+L_TRANSCRIPT_2 = _label("handshake transcript 2")
+L_SEALED_IDENTITY = _label("sealed identity")
+L_SESSION = _label("session secrets")
+L_EC_ROOT = _label("ec root")
+L_PQ_START = _label("pq start")
+L_MESSAGE = _label("message")
+L_HEDGE_SECRET = _label("hedge secret")
+L_HEDGED_HANDSHAKE = _label("hedged handshake")
+L_HEDGED_RATCHET_KEY = _label("hedged ratchet key")
+
+
+def H(label, m):
+    return hashlib.sha256(label + m).digest()
+
+
+def HMAC(k, m):
+    return hmac.digest(k, m, "sha256")
+
+
+def Extract(salt, ikm):
+    return HMAC(salt, ikm)
+
+
+def Expand(prk, label, info, n):
+    out, block, i = b"", b"", 1
+    while len(out) < n:
+        block = HMAC(prk, block + label + info + u8(i))
+        out += block
+        i += 1
+    return out[:n]
+
+
+def HKDF(salt, ikm, label, info, n):
+    return Expand(Extract(salt, ikm), label, info, n)
+
+
+def cut(b, *lengths):
+    """Cut b into pieces of these lengths, which must add up to all of it."""
+    assert len(b) == sum(lengths)
+    pieces, at = [], 0
+    for n in lengths:
+        pieces.append(b[at : at + n])
+        at += n
+    return pieces
+
+
+def AEAD(k, nonce, ad, p):
+    return ChaCha20Poly1305(k).encrypt(nonce, p, ad)
+
+
+def open_AEAD(k, nonce, ad, c):
+    try:
+        return ChaCha20Poly1305(k).decrypt(nonce, c, ad)
+    except _BadTag:
+        raise ProtocolError("Unauthentic") from None
+
+
+def XAEAD(k, nonce, ad, p):
+    assert len(nonce) == 24
+    cipher = XChaCha20_Poly1305.new(key=k, nonce=nonce)
+    cipher.update(ad)
+    c, tag = cipher.encrypt_and_digest(p)
+    return c + tag
+
+
+def open_XAEAD(k, nonce, ad, c):
+    assert len(nonce) == 24
+    cipher = XChaCha20_Poly1305.new(key=k, nonce=nonce)
+    cipher.update(ad)
+    try:
+        return cipher.decrypt_and_verify(c[:-TAG], c[-TAG:])
+    except ValueError:
+        raise ProtocolError("Unauthentic") from None
+
+
+# X25519. The library masks bit 255 and reduces, so that canonicity is checked here.
+
+P25519 = 2**255 - 19
+
+
+def check_x25519_key(u):
+    if len(u) != 32 or int.from_bytes(u, "little") >= P25519:  # bit 255 set is above, too
+        raise ProtocolError("InvalidKey", "X25519 key not canonical")
+
+
+def x25519_public(k):
+    return X25519PrivateKey.from_private_bytes(k).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def X25519(k, u):
+    check_x25519_key(u)
+    try:
+        result = X25519PrivateKey.from_private_bytes(k).exchange(X25519PublicKey.from_public_bytes(u))
+    except ValueError:
+        raise ProtocolError("InvalidKey", "X25519 key of small order") from None
+    if result == bytes(32):
+        raise ProtocolError("InvalidKey", "X25519 key of small order")
+    return result
+
+
+# Ed25519. The library compares encodings of R (cofactorless) and refuses s >= L, but not points of small order.
+
+ED_D = -121665 * pow(121666, -1, P25519) % P25519
+ED_L = 2**252 + 27742317777372353535851937790883648493
+SQRT_M1 = pow(2, (P25519 - 1) // 4, P25519)
+
+
+def _ed_decode(b):
+    """The point (x, y) of a canonical encoding, RFC 8032 section 5.1.3; None for everything else."""
+    if len(b) != 32:
+        return None
+    sign = b[31] >> 7
+    y = int.from_bytes(b, "little") & (2**255 - 1)
+    if y >= P25519:
+        return None
+    u = (y * y - 1) % P25519
+    v = (ED_D * y * y + 1) % P25519
+    x = u * pow(v, 3, P25519) * pow(u * pow(v, 7, P25519), (P25519 - 5) // 8, P25519) % P25519
+    if v * x * x % P25519 == -u % P25519:
+        x = x * SQRT_M1 % P25519
+    if v * x * x % P25519 != u:
+        return None
+    if x == 0 and sign:
+        return None
+    return (P25519 - x if x % 2 != sign else x), y
+
+
+def _ed_add(p, q):
+    (x1, y1), (x2, y2) = p, q
+    k = ED_D * x1 * x2 * y1 * y2 % P25519
+    x = (x1 * y2 + x2 * y1) * pow(1 + k, -1, P25519) % P25519
+    y = (y1 * y2 + x1 * x2) * pow(1 - k, -1, P25519) % P25519
+    return x, y
+
+
+def _ed_large_order(b):
+    """Whether b canonically encodes a point that is none of the eight of small order."""
+    p = _ed_decode(b)
+    if p is None:
+        return False
+    for _ in range(3):
+        p = _ed_add(p, p)
+    return p != (0, 1)
+
+
+def check_ed25519_key(b):
+    if not _ed_large_order(b):
+        raise ProtocolError("InvalidKey", "Ed25519 key")
+
+
+def ed25519_public(seed):
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def ed25519_sign(seed, m):
+    return Ed25519PrivateKey.from_private_bytes(seed).sign(m)
+
+
+def ed25519_verify(key, signature, m):
+    """Strict verification of section 2; `key` has passed check_ed25519_key."""
+    R, s = cut(signature, 32, 32)
+    if int.from_bytes(s, "little") >= ED_L or not _ed_large_order(R):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, m)
+    except _BadSignature:
+        return False
+    return True
+
+
+# ML-KEM-1024
+
+KEM_KEY = KEM_CIPHERTEXT = 1568
+
+
+def check_kem_key(ek):
+    """The modulus check of FIPS 203 section 7.2: each 12-bit coefficient (little-endian) is below 3329."""
+    assert len(ek) == KEM_KEY
+    for i in range(0, KEM_KEY - 32, 3):
+        pair = int.from_bytes(ek[i : i + 3], "little")
+        if pair & 0xFFF >= 3329 or pair >> 12 >= 3329:
+            raise ProtocolError("InvalidKey", "ML-KEM modulus check")
+
+
+def kem_public(seed):
+    return ML_KEM_1024.key_derive(seed)[0]
+
+
+def kem_encaps(ek, coins):
+    """(ciphertext, shared secret), deterministic: FIPS 203 algorithm 17."""
+    check_kem_key(ek)
+    ss, ct = ML_KEM_1024._encaps_internal(ek, coins)
+    return ct, ss
+
+
+def kem_decaps(seed, ct):
+    return ML_KEM_1024.decaps(ML_KEM_1024.key_derive(seed)[1], ct)
+
+
+def note(trace, name, value):
+    trace.append([name, value.hex()])
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 4: identities
+
+
+def check_identity_key(ik):
+    if len(ik) != 64:
+        raise ProtocolError("Malformed", "identity key")
+    check_ed25519_key(ik[:32])
+    check_x25519_key(ik[32:])
+
+
+def binding_is_valid(ik, binding):
+    return ed25519_verify(ik[:32], binding, L_BINDING + SUITE + ik)
+
+
+@dataclass
+class Identity:
+    ed_seed: bytes
+    x_private: bytes
+
+    @classmethod
+    def generate(cls, rng):
+        ed_seed = rng(32)
+        return cls(ed_seed, rng(32))
+
+    @property
+    def key(self):
+        return ed25519_public(self.ed_seed) + x25519_public(self.x_private)
+
+    @property
+    def binding(self):
+        return self.sign(L_BINDING + SUITE + self.key)
+
+    @property
+    def hedge_secret(self):  # 15
+        return HKDF(self.ed_seed, self.x_private, L_HEDGE_SECRET, b"", 32)
+
+    def sign(self, m):
+        return ed25519_sign(self.ed_seed, m)
+
+
+BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+BECH32M = 0x2BC830A3
+HRP = "srid"
+TEXT_LENGTH = len(HRP) + 1 + 103 + 6  # 64 bytes are 103 characters, of which the last has 3 bits of padding
+
+
+def _bech32_polymod(values):
+    c = 1
+    for v in values:
+        top = c >> 25
+        c = (c & 0x1FFFFFF) << 5 ^ v
+        for i, g in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            if top >> i & 1:
+                c ^= g
+    return c
+
+
+def _bech32_hrp():
+    return [ord(x) >> 5 for x in HRP] + [0] + [ord(x) & 31 for x in HRP]
+
+
+def bech32_text(words, constant=BECH32M):
+    """The text of 5-bit words. Another constant makes other checksums, for tests."""
+    check = _bech32_polymod(_bech32_hrp() + words + [0] * 6) ^ constant
+    words = words + [check >> 5 * (5 - i) & 31 for i in range(6)]
+    return HRP + "1" + "".join(BECH32_ALPHABET[w] for w in words)
+
+
+def identity_words(ik):
+    n = int.from_bytes(ik, "big") << 3  # 512 bits and 3 of padding
+    return [n >> 5 * (102 - i) & 31 for i in range(103)]
+
+
+def identity_text(ik):
+    return bech32_text(identity_words(ik))
+
+
+def identity_from_text(text):
+    if len(text) != TEXT_LENGTH or text not in (text.lower(), text.upper()) or not text.isascii():
+        raise ProtocolError("Malformed", "length or mixed case")
+    text = text.lower()
+    if not text.startswith(HRP + "1"):
+        raise ProtocolError("Malformed", "human-readable part")
+    words = [BECH32_ALPHABET.find(x) for x in text[len(HRP) + 1 :]]
+    if -1 in words or _bech32_polymod(_bech32_hrp() + words) != BECH32M:
+        raise ProtocolError("Malformed", "character or checksum")
+    n = 0
+    for w in words[:-6]:
+        n = n << 5 | w
+    if n & 7:
+        raise ProtocolError("Malformed", "padding bits")
+    ik = (n >> 3).to_bytes(64, "big")
+    check_identity_key(ik)
+    return ik
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 5: prekeys and bundles
+
+KIND_INITIAL, KIND_RATCHET, KIND_BUNDLE, KIND_SIGNED, KIND_ONE_TIME = 0x11, 0x21, 0x31, 0x41, 0x51
+
+DAY = 24 * 60 * 60
+VALID_FOR = 30 * DAY
+KEPT_FOR = 37 * DAY
+REPLAY_RECORD = 16384
+
+
+def check_kind(b, *expected):
+    """The first byte of b must be one of these. Of these kinds another version is UnsupportedVersion."""
+    if not b:
+        raise ProtocolError("Malformed", "empty")
+    if b[0] in expected:
+        return b[0]
+    if b[0] >> 4 in [e >> 4 for e in expected]:
+        raise ProtocolError("UnsupportedVersion")
+    raise ProtocolError("Malformed", "kind")
+
+
+def prekey_id(record):
+    return H(L_PREKEY_ID, record)[:8]
+
+
+@dataclass
+class PublicPrekey:
+    """A signed or one-time prekey as it travels."""
+
+    record: bytes
+    signature: bytes
+    label: bytes
+
+    @classmethod
+    def signed(cls, b):
+        check_kind(b, KIND_SIGNED)
+        if len(b) != 1673:
+            raise ProtocolError("Malformed", "signed prekey")
+        return cls(b[:-64], b[-64:], L_SIGNED_PREKEY)
+
+    @classmethod
+    def one_time(cls, b):
+        check_kind(b, KIND_ONE_TIME)
+        if len(b) != 1665:
+            raise ProtocolError("Malformed", "one-time prekey")
+        return cls(b[:-64], b[-64:], L_ONE_TIME_PREKEY)
+
+    @property
+    def id(self):
+        return prekey_id(self.record)
+
+    @property
+    def x_key(self):
+        return self.record[1:33]
+
+    @property
+    def kem_key(self):
+        return self.record[33 : 33 + KEM_KEY]
+
+    @property
+    def not_after(self):
+        assert self.label == L_SIGNED_PREKEY
+        return number(self.record[-8:])
+
+    def encode(self):
+        return self.record + self.signature
+
+    def verify(self, ik):
+        check_x25519_key(self.x_key)
+        check_kem_key(self.kem_key)
+        if not ed25519_verify(ik[:32], self.signature, self.label + SUITE + self.record + ik):
+            raise ProtocolError("InvalidSignature")
+
+
+@dataclass
+class Bundle:
+    ik: bytes
+    signed: PublicPrekey
+    one_time: PublicPrekey | None
+
+    def encode(self):
+        b = u8(KIND_BUNDLE) + self.ik + self.signed.encode()
+        return b + (b"\1" + self.one_time.encode() if self.one_time else b"\0")
+
+    @classmethod
+    def decode(cls, b):
+        check_kind(b, KIND_BUNDLE)
+        if len(b) not in (1739, 3404):
+            raise ProtocolError("Malformed", "bundle length")
+        if b[1738] != (len(b) == 3404):
+            raise ProtocolError("Malformed", "bundle flag")
+        signed = PublicPrekey.signed(b[65:1738])
+        return cls(b[1:65], signed, PublicPrekey.one_time(b[1739:]) if b[1738] else None)
+
+    def verify(self, now):
+        check_identity_key(self.ik)
+        self.signed.verify(self.ik)
+        if self.one_time:
+            self.one_time.verify(self.ik)
+        if now > self.signed.not_after:
+            raise ProtocolError("Expired")
+
+
+@dataclass
+class PrivatePrekey:
+    x_private: bytes
+    kem_seed: bytes
+    public: PublicPrekey
+    replays: set = field(default_factory=set)  # of a signed prekey
+
+    @classmethod
+    def generate(cls, identity, rng, not_after=None):
+        x_private = rng(32)
+        kem_seed = rng(64)
+        keys = x25519_public(x_private) + kem_public(kem_seed)
+        if not_after is None:
+            record, label = u8(KIND_ONE_TIME) + keys, L_ONE_TIME_PREKEY
+        else:
+            record, label = u8(KIND_SIGNED) + keys + u64(not_after), L_SIGNED_PREKEY
+        signature = identity.sign(label + SUITE + record + identity.key)
+        return cls(x_private, kem_seed, PublicPrekey(record, signature, label))
+
+
+@dataclass
+class Prekeys:
+    """What a responder keeps. The newest signed prekey is the last."""
+
+    signed: list
+    one_time: list
+    published: int = 0  # how many one-time prekeys went into bundles
+
+    @classmethod
+    def generate(cls, identity, rng, now, one_time):
+        signed = PrivatePrekey.generate(identity, rng, now + VALID_FOR)
+        return cls([signed], [PrivatePrekey.generate(identity, rng) for _ in range(one_time)])
+
+    def rotate(self, identity, rng, now):
+        self.signed = [s for s in self.signed if now <= s.public.not_after + KEPT_FOR - VALID_FOR]
+        self.signed.append(PrivatePrekey.generate(identity, rng, now + VALID_FOR))
+
+    def bundle(self, identity):
+        """The next bundle: with an unused one-time prekey, as long as there are any."""
+        one_time = None
+        if self.published < len(self.one_time):
+            one_time = self.one_time[self.published].public
+            self.published += 1
+        return Bundle(identity.key, self.signed[-1].public, one_time)
+
+    def delete_one_time(self, prekey):
+        at = self.one_time.index(prekey)
+        del self.one_time[at]
+        if at < self.published:
+            self.published -= 1
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 6: messages on the wire
+
+MAX_CONTENT = 2**24 - 39
+MAX_PAYLOAD = 512
+MIN_BODY = 16
+MAX_BODY = 2**24
+HEADER = 52
+SEALED_HEADER = HEADER + TAG
+RESERVED = 34  # one codeword
+
+
+@dataclass
+class Handshake:
+    """A handshake part: its bytes and its pieces."""
+
+    raw: bytes
+    signed_id: bytes
+    one_time_id: bytes | None
+    ek_a: bytes
+    ct: bytes
+    c: bytes
+
+    @staticmethod
+    def encode(signed_id, one_time_id, ek_a, ct, c):
+        flag = b"\0" if one_time_id is None else b"\1" + one_time_id
+        return signed_id + flag + ek_a + ct + u16(len(c) - 144) + c
+
+
+@dataclass
+class Message:
+    prefix: bytes  # every byte before the header
+    handshake: Handshake | None
+    sealed_header: bytes
+    sealed_body: bytes
+
+    @property
+    def nonce(self):
+        return self.sealed_body[-24:]
+
+    @property
+    def header_ad(self):
+        return SUITE + self.prefix
+
+    @classmethod
+    def decode(cls, b):
+        kind = check_kind(b, KIND_INITIAL, KIND_RATCHET)
+        at = 1
+
+        def take(n):
+            nonlocal at
+            if len(b) - at < n:
+                raise ProtocolError("Malformed", "message too short")
+            at += n
+            return b[at - n : at]
+
+        handshake = None
+        if kind == KIND_INITIAL:
+            signed_id = take(8)
+            flag = take(1)[0]
+            if flag > 1:
+                raise ProtocolError("Malformed", "flag")
+            one_time_id = take(8) if flag else None
+            ek_a = take(32)
+            ct = take(KEM_CIPHERTEXT)
+            payload_length = number(take(2))
+            if payload_length > MAX_PAYLOAD:
+                raise ProtocolError("Malformed", "payload length")
+            c = take(144 + payload_length)
+            handshake = Handshake(b[1:at], signed_id, one_time_id, ek_a, ct, c)
+        prefix = b[:at]
+        sealed_header = take(SEALED_HEADER)
+        sealed_body = b[at:]
+        if not MIN_BODY + TAG <= len(sealed_body) <= MAX_BODY + TAG:
+            raise ProtocolError("Malformed", "body length")
+        return cls(prefix, handshake, sealed_header, sealed_body)
+
+
+@dataclass
+class Header:
+    ratchet_key: bytes
+    pn: int
+    n: int
+    pq_epoch: int
+    pq_n: int
+    incarnation: int
+
+    def encode(self):
+        return self.ratchet_key + b"".join(map(u32, (self.pn, self.n, self.pq_epoch, self.pq_n, self.incarnation)))
+
+    @classmethod
+    def decode(cls, b):
+        key, *numbers = cut(b, 32, 4, 4, 4, 4, 4)
+        return cls(key, *map(number, numbers))
+
+
+def body_length(content_length, padding):
+    framed = content_length + 5
+    if padding == "none":
+        return max(framed, MIN_BODY)
+    assert padding == "buckets"
+    m = framed + RESERVED
+    for bucket in (256, 512, 1024):
+        if m <= bucket:
+            return bucket
+    e = m.bit_length() - 1
+    s = e.bit_length()  # floor(log2 e) + 1
+    step = 1 << (e - s)
+    return -(-m // step) * step
+
+
+def encode_body(content, padding):
+    body = u32(len(content)) + content + b"\0"
+    return body.ljust(body_length(len(content), padding), b"\0")
+
+
+def decode_body(body):
+    length = number(body[:4])
+    if length > MAX_CONTENT or length + 5 > len(body):
+        raise ProtocolError("Malformed", "content length")
+    if any(body[4 + length :]):  # the codeword tag, and what is behind it
+        raise ProtocolError("Malformed", "codewords or padding")
+    return body[4 : 4 + length]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 7: handshake
+
+
+@dataclass
+class Secrets:
+    """What both sides have after the handshake."""
+
+    handshake: bytes  # the handshake part
+    ad: bytes
+    ec_root: bytes
+    hk_ab: bytes
+    hk_ba: bytes
+    session_id: bytes
+    ck_ab: bytes  # of the PQ ratchet
+    ck_ba: bytes
+
+
+def transcript_1(ik_b, signed_record, one_time_record, ek_a, ct):
+    flag = b"\0" if one_time_record is None else b"\1" + one_time_record
+    return H(L_TRANSCRIPT_1, SUITE + ik_b + signed_record + flag + ek_a + ct)
+
+
+def chain_key_1(h1, dh_identity, dh_signed, dh_one_time, ss, trace):
+    ck1 = Extract(h1, dh_identity + dh_signed + dh_one_time + ss)
+    note(trace, "DH(EK_A, IK_B)", dh_identity)
+    note(trace, "DH(EK_A, SPK_B)", dh_signed)
+    note(trace, "DH(EK_A, OPK_B)", dh_one_time)
+    note(trace, "ss", ss)
+    note(trace, "ck1", ck1)
+    k = Expand(ck1, L_SEALED_IDENTITY, b"", 32)
+    note(trace, "identity key", k)
+    return ck1, k
+
+
+def session_secrets(handshake, h1, ck1, c, ik_a, dh, trace):
+    h2 = H(L_TRANSCRIPT_2, h1 + c + ik_a)
+    note(trace, "h2", h2)
+    note(trace, "DH(IK_A, SPK_B)", dh)
+    ck2 = Extract(ck1, dh)
+    note(trace, "ck2", ck2)
+    secrets = cut(Expand(ck2, L_SESSION, h2, 160), 32, 32, 32, 32, 32)
+    ec_root, pq_secret, hk_ab, hk_ba, session_id = secrets
+    names = "EC root key", "PQ root secret", "header key A->B", "next header key B->A", "session id"
+    for name, secret in zip(names, secrets):
+        note(trace, name, secret)
+    started = cut(HKDF(bytes(32), pq_secret, L_PQ_START, b"", 96), 32, 32, 32)
+    for name, secret in zip(("PQ root key", "PQ chain key A->B", "PQ chain key B->A"), started):
+        note(trace, name, secret)
+    return Secrets(handshake, h2, ec_root, hk_ab, hk_ba, session_id, started[1], started[2])
+
+
+def initiate(identity, bundle, payload, now, rng, trace):
+    """A session of the initiator, from a bundle not yet verified."""
+    if len(payload) > MAX_PAYLOAD:
+        raise UsageError("payload too long")
+    bundle.verify(now)
+    signed, one_time = bundle.signed, bundle.one_time
+
+    hedged = HKDF(
+        rng(32), identity.hedge_secret, L_HEDGED_HANDSHAKE,
+        bundle.ik + signed.id + (one_time.id if one_time else bytes(8)), 64,
+    )  # fmt: skip
+    ek_private, coins = cut(hedged, 32, 32)
+    note(trace, "EK_A private", ek_private)
+    note(trace, "KEM coins", coins)
+
+    ek_a = x25519_public(ek_private)
+    ct, ss = kem_encaps((one_time or signed).kem_key, coins)
+    h1 = transcript_1(bundle.ik, signed.record, one_time.record if one_time else None, ek_a, ct)
+    note(trace, "h1", h1)
+    ck1, k = chain_key_1(
+        h1,
+        X25519(ek_private, bundle.ik[32:]),
+        X25519(ek_private, signed.x_key),
+        X25519(ek_private, one_time.x_key) if one_time else b"",
+        ss,
+        trace,
+    )
+    c = AEAD(k, bytes(12), h1, identity.key + identity.binding + payload)
+    raw = Handshake.encode(signed.id, one_time.id if one_time else None, ek_a, ct, c)
+    dh = X25519(identity.x_private, signed.x_key)
+    secrets = session_secrets(raw, h1, ck1, c, identity.key, dh, trace)
+    return Session.of_initiator(secrets, bundle.ik, signed.x_key, incarnation=number(rng(4)))
+
+
+def accept(identity, prekeys, message, rng, trace):
+    """(session, content, payload) of the first message of a session. Changes `prekeys` only if all is well."""
+    m = Message.decode(message)
+    hs = m.handshake
+    if hs is None:
+        raise ProtocolError("Malformed", "not an initial message")
+
+    signed = next((s for s in prekeys.signed if s.public.id == hs.signed_id), None)
+    one_time = None
+    if hs.one_time_id is not None:
+        one_time = next((o for o in prekeys.one_time if o.public.id == hs.one_time_id), None)
+    if signed is None or (hs.one_time_id is not None and one_time is None):
+        raise ProtocolError("UnknownPreKey")
+    check_x25519_key(hs.ek_a)
+
+    record = one_time.public.record if one_time else None
+    h1 = transcript_1(identity.key, signed.public.record, record, hs.ek_a, hs.ct)
+    note(trace, "h1", h1)
+    if one_time is None:
+        if h1[:16] in signed.replays:
+            raise ProtocolError("Replayed")
+        if len(signed.replays) >= REPLAY_RECORD:
+            raise ProtocolError("ReplayRecordFull")
+
+    ck1, k = chain_key_1(
+        h1,
+        X25519(identity.x_private, hs.ek_a),
+        X25519(signed.x_private, hs.ek_a),
+        X25519(one_time.x_private, hs.ek_a) if one_time else b"",
+        kem_decaps((one_time or signed).kem_seed, hs.ct),
+        trace,
+    )
+    try:
+        opened = open_AEAD(k, bytes(12), h1, hs.c)
+        ik_a, binding_a, payload = cut(opened, 64, 64, len(opened) - 128)
+        check_identity_key(ik_a)
+        if not binding_is_valid(ik_a, binding_a):
+            raise ProtocolError("Unauthentic", "binding")
+        dh = X25519(signed.x_private, ik_a[32:])
+        secrets = session_secrets(hs.raw, h1, ck1, hs.c, ik_a, dh, trace)
+    except ProtocolError as e:
+        raise ProtocolError("Unauthentic", str(e)) from None
+
+    session = Session.of_responder(secrets, ik_a, signed.x_private)
+    try:
+        content = session.decrypt(message, trace)
+    except ProtocolError as e:
+        if e.name == "UnknownSession":  # the header did not open
+            raise ProtocolError("Unauthentic", str(e)) from None
+        raise
+    session.incarnation = number(rng(4))
+    if one_time:
+        prekeys.delete_one_time(one_time)
+    else:
+        signed.replays.add(h1[:16])
+    return session, content, payload
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 8: ratchet
+
+MAX_EC_SKIP = 25_000
+MAX_PQ_SKIP = 262_144
+MAX_SKIPPED = 2_000
+MAX_CLOSED = 40
+MAX_INCARNATIONS = 16
+
+
+@dataclass
+class Chain:
+    """A symmetric chain: the next number and its chain key."""
+
+    ck: bytes
+    n: int = 0
+
+    def step(self):
+        """The message key of the next number."""
+        assert self.n < U32_MAX
+        mk = HMAC(self.ck, b"\1" + u32(self.n))
+        self.ck = HMAC(self.ck, b"\2" + u32(self.n))
+        self.n += 1
+        return mk
+
+    def skip_to(self, n):
+        """Step to n. Gives {number: key} of the newest MAX_SKIPPED keys skipped over."""
+        keep_from = max(self.n, n - MAX_SKIPPED)
+        while self.n < keep_from:
+            self.step()
+        kept = {}
+        while self.n < n:
+            number_of_key = self.n
+            kept[number_of_key] = self.step()
+        return kept
+
+
+@dataclass
+class Receiving:
+    """A receiving chain of the EC ratchet, current or closed."""
+
+    serial: int  # counts receiving chains: a lower one is older
+    header_key: bytes
+    ratchet_key: bytes
+    chain: Chain | None  # None when closed
+    length: int | None = None  # when closed: the pn that closed it
+    discarded: int = -1  # keys up to this number may have been discarded
+    incarnations: list = field(default_factory=list)
+    forgot: bool = False  # an incarnation
+
+    def see(self, incarnation):
+        if incarnation in self.incarnations:
+            self.incarnations.remove(incarnation)
+        self.incarnations.append(incarnation)
+        if len(self.incarnations) > MAX_INCARNATIONS:
+            del self.incarnations[0]
+            self.forgot = True
+
+
+@dataclass
+class Sending:
+    header_key: bytes
+    chain: Chain
+
+
+@dataclass
+class Session:
+    id: bytes
+    ad: bytes
+    peer: bytes  # identity key
+    handshake: bytes
+    initiator: bool
+    answered: bool
+    incarnation: int
+    # EC ratchet
+    rk: bytes
+    own_private: bytes | None
+    peer_key: bytes | None
+    sending: Sending | None
+    receiving: Receiving | None
+    nhks: bytes
+    nhkr: bytes
+    pn: int
+    # PQ ratchet
+    pq_sending: Chain
+    pq_receiving: Chain
+    # skipped keys and closed chains
+    closed: list = field(default_factory=list)  # oldest first
+    ec_skipped: dict = field(default_factory=dict)  # (serial of chain, number): key
+    pq_skipped: dict = field(default_factory=dict)  # number: key
+    chains_seen: int = 0
+
+    @classmethod
+    def of_initiator(cls, s, peer, spk_b, incarnation):
+        return cls(
+            id=s.session_id, ad=s.ad, peer=peer, handshake=s.handshake, initiator=True, answered=False,
+            incarnation=incarnation, rk=s.ec_root, own_private=None, peer_key=spk_b, sending=None,
+            receiving=None, nhks=s.hk_ab, nhkr=s.hk_ba, pn=0,
+            pq_sending=Chain(s.ck_ab), pq_receiving=Chain(s.ck_ba),
+        )  # fmt: skip
+
+    @classmethod
+    def of_responder(cls, s, peer, spk_private):
+        """Its incarnation is drawn when the first message has opened."""
+        return cls(
+            id=s.session_id, ad=s.ad, peer=peer, handshake=s.handshake, initiator=False, answered=True,
+            incarnation=-1, rk=s.ec_root, own_private=spk_private, peer_key=None, sending=None,
+            receiving=None, nhks=s.hk_ba, nhkr=s.hk_ab, pn=0,
+            pq_sending=Chain(s.ck_ba), pq_receiving=Chain(s.ck_ab),
+        )  # fmt: skip
+
+    def reopen(self, rng):
+        """What sealing and opening does to a session: a new incarnation."""
+        self.incarnation = number(rng(4))
+
+    def clone(self):
+        return copy.deepcopy(self)
+
+    def _root_step(self, peer_key, trace):
+        dh = X25519(self.own_private, peer_key)
+        note(trace, "DH", dh)
+        self.rk, ck, nhk = cut(HKDF(self.rk, dh, L_EC_ROOT, b"", 96), 32, 32, 32)
+        note(trace, "EC root key", self.rk)
+        note(trace, "EC chain key", ck)
+        note(trace, "next header key", nhk)
+        return Chain(ck), nhk
+
+    # 9: sending
+
+    def encrypt(self, content, padding, rng, trace):
+        if len(content) > MAX_CONTENT:
+            raise UsageError("content too long")
+        if self.pq_sending.n >= U32_MAX or (self.sending and self.sending.chain.n >= U32_MAX):
+            raise UsageError("chain used up")
+
+        if self.sending is None:  # turn when sending
+            self.own_private = HKDF(rng(32), self.rk, L_HEDGED_RATCHET_KEY, self.peer_key, 32)
+            note(trace, "ratchet private key", self.own_private)
+            chain, nhk = self._root_step(self.peer_key, trace)
+            self.sending = Sending(self.nhks, chain)
+            self.nhks = nhk
+
+        header = Header(
+            x25519_public(self.own_private), self.pn, self.sending.chain.n, 0, self.pq_sending.n, self.incarnation
+        ).encode()
+        mk_ec, mk_pq = self.sending.chain.step(), self.pq_sending.step()
+        key, nonce = body_key(mk_ec, mk_pq, header, trace)
+        note(trace, "header key", self.sending.header_key)
+        note(trace, "header", header)
+
+        sealed_body = AEAD(key, nonce, self.ad + header, encode_body(content, padding))
+        if self.initiator and not self.answered:
+            prefix = u8(KIND_INITIAL) + self.handshake
+        else:
+            prefix = u8(KIND_RATCHET)
+        sealed_header = XAEAD(self.sending.header_key, sealed_body[-24:], SUITE + prefix, header)
+        return prefix + sealed_header + sealed_body
+
+    # 10: receiving
+
+    def decrypt(self, message, trace):
+        work = self.clone()
+        content = work._decrypt(message, trace)
+        self.__dict__.update(work.__dict__)
+        return content
+
+    def _decrypt(self, message, trace):
+        # 1
+        m = Message.decode(message)
+        if m.handshake and (self.initiator or m.handshake.raw != self.handshake):
+            raise ProtocolError("UnknownSession", "handshake part")
+        # 2, 3
+        chain, raw = self._open_header(m)
+        header = Header.decode(raw)
+        check_x25519_key(header.ratchet_key)
+        if chain and header.ratchet_key != chain.ratchet_key:
+            raise ProtocolError("PeerRolledBack", "another ratchet key")
+        # 4
+        if chain is None:
+            mk_ec = self._turn_and_step(header, trace)
+            chain = self.receiving
+        elif chain.chain and header.n >= chain.chain.n:
+            mk_ec = self._step_receiving(header.n)
+        else:
+            mk_ec = self._skipped_or_judge(chain, header)
+        # 5
+        mk_pq = self._pq_message_key(header)
+        key, nonce = body_key(mk_ec, mk_pq, raw, trace)
+        content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
+        # 6
+        chain.see(header.incarnation)
+        self._drop_chains()
+        self.answered = True
+        return content
+
+    def _open_header(self, m):
+        """(chain, header); chain is None for a header under NHKr."""
+        candidates = []
+        if self.receiving:
+            candidates.append((self.receiving.header_key, self.receiving))
+        if self.own_private:
+            candidates.append((self.nhkr, None))
+        candidates += [(c.header_key, c) for c in reversed(self.closed)]
+        for key, chain in candidates:
+            try:
+                return chain, open_XAEAD(key, m.nonce, m.header_ad, m.sealed_header)
+            except ProtocolError:
+                pass
+        raise ProtocolError("UnknownSession", "no header key fits")
+
+    def _step_receiving(self, n):
+        """Step the receiving chain to n, which is not behind it. Gives the message key of n."""
+        current = self.receiving
+        if n - current.chain.n > MAX_EC_SKIP or n >= U32_MAX:
+            raise ProtocolError("TooFarAhead", "EC")
+        self._skip_receiving(n)
+        return current.chain.step()
+
+    def _skip_receiving(self, n):
+        current = self.receiving
+        if n - current.chain.n > MAX_SKIPPED:
+            current.discarded = n - MAX_SKIPPED - 1
+        for number_of_key, mk in current.chain.skip_to(n).items():
+            self.ec_skipped[current.serial, number_of_key] = mk
+        for serial, number_of_key in sorted(self.ec_skipped)[: max(0, len(self.ec_skipped) - MAX_SKIPPED)]:
+            del self.ec_skipped[serial, number_of_key]
+            for chain in self.closed + [current]:
+                if chain.serial == serial:
+                    chain.discarded = max(chain.discarded, number_of_key)
+
+    def _turn_and_step(self, header, trace):
+        """Turn when receiving, and the message key of the new chain's number n."""
+        if header.n > MAX_EC_SKIP:
+            raise ProtocolError("TooFarAhead", "EC, new chain")
+        old = self.receiving
+        if old:
+            if header.pn - old.chain.n > MAX_EC_SKIP:
+                old.discarded = header.pn - 1  # the rest is abandoned
+            elif header.pn > old.chain.n:
+                self._skip_receiving(header.pn)
+            old.chain, old.length = None, header.pn
+            self.closed.append(old)
+        chain, nhk = self._root_step(header.ratchet_key, trace)
+        self.receiving = Receiving(self.chains_seen, self.nhkr, header.ratchet_key, chain)
+        self.chains_seen += 1
+        self.nhkr = nhk
+        self.peer_key = header.ratchet_key
+        self.pn = self.sending.chain.n if self.sending else 0
+        self.sending = None
+        self.own_private = None
+        return self._step_receiving(header.n)
+
+    def _skipped_or_judge(self, chain, header):
+        if chain.length is not None and header.n >= chain.length:
+            raise ProtocolError("PeerRolledBack", "beyond the end of a closed chain")
+        mk = self.ec_skipped.pop((chain.serial, header.n), None)
+        if mk is not None:
+            return mk
+        if header.n <= chain.discarded:
+            raise ProtocolError("TooOld", "EC")
+        if chain.forgot or header.incarnation in chain.incarnations:
+            raise ProtocolError("Duplicate")
+        raise ProtocolError("PeerRolledBack", "a number used twice")
+
+    def _pq_message_key(self, header):
+        if header.pq_epoch != 0:
+            raise ProtocolError("Malformed", "PQ epoch")
+        if header.pq_n < self.pq_receiving.n:
+            mk = self.pq_skipped.pop(header.pq_n, None)
+            if mk is None:
+                raise ProtocolError("TooOld", "PQ")
+            return mk
+        if header.pq_n - self.pq_receiving.n > MAX_PQ_SKIP or header.pq_n >= U32_MAX:
+            raise ProtocolError("TooFarAhead", "PQ")
+        self.pq_skipped.update(self.pq_receiving.skip_to(header.pq_n))
+        for number_of_key in sorted(self.pq_skipped)[: max(0, len(self.pq_skipped) - MAX_SKIPPED)]:
+            del self.pq_skipped[number_of_key]
+        return self.pq_receiving.step()
+
+    def _drop_chains(self):
+        """Closed chains are kept while they have skipped keys, and only the newest of them."""
+        alive = {serial for serial, _ in self.ec_skipped}
+        self.closed = [c for c in self.closed if c.serial in alive][-MAX_CLOSED:]
+        kept = {c.serial for c in self.closed} | {self.receiving.serial}
+        self.ec_skipped = {k: mk for k, mk in self.ec_skipped.items() if k[0] in kept}
+
+
+def body_key(mk_ec, mk_pq, header, trace):
+    note(trace, "EC message key", mk_ec)
+    note(trace, "PQ message key", mk_pq)
+    out = HKDF(mk_pq, mk_ec, L_MESSAGE, header, 44)
+    note(trace, "body key and nonce", out)
+    return cut(out, 32, 12)
+
+
+# 11: sessions
+
+
+def preferred(own, accepted):
+    """The session to send on when `own`, initiated here, exists and the peer's `accepted` arrives."""
+    if not own.answered and own.id < accepted.id:
+        return own
+    return accepted
