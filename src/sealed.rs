@@ -10,7 +10,7 @@
 //!
 //! Not its concern: where the bytes are kept, and whether they are the newest.
 
-use alloc::{vec, vec::Vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 use core::fmt;
 
 use rand::CryptoRng;
@@ -32,7 +32,9 @@ const NONCE_LEN: usize = 24;
 /// The key that a device's stored state is sealed under: 32 bytes out of the platform's keychain.
 ///
 /// Wiped on drop. Losing it loses the state; leaking it together with the state loses the conversations.
-pub struct StorageKey {
+pub struct StorageKey(Box<StorageSecrets>);
+
+struct StorageSecrets {
     bytes: Secret<32>,
     encryption: Secret<32>,
     nonce: Secret<32>,
@@ -52,27 +54,37 @@ impl StorageKey {
     /// Makes a new key from a generator of the caller's.
     #[must_use]
     pub fn generate_with_rng(rng: &mut impl CryptoRng) -> Self {
+        let key = Self::draw(rng);
+        scrub_stack();
+        key
+    }
+
+    #[inline(never)]
+    fn draw(rng: &mut impl CryptoRng) -> Self {
         let mut bytes = Secret::zeroed();
         rng.fill_bytes(bytes.as_mut());
-        Self::from_secret(bytes)
+        Self::derive(bytes)
     }
 
     /// The key of these 32 bytes, which must be random: not a password, not a hash of one.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self::from_secret(Secret::new(*bytes))
+        let key = Self::derive(Secret::new(*bytes));
+        scrub_stack();
+        key
     }
 
     /// The 32 bytes, for the platform's keychain and nowhere else. The array is the caller's to wipe.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
-        *self.bytes.as_bytes()
+        *self.0.bytes.as_bytes()
     }
 
-    fn from_secret(bytes: Secret<32>) -> Self {
+    #[inline(never)]
+    fn derive(bytes: Secret<32>) -> Self {
         let derived: Secret<64> = kdf::derive(&[0; 32], bytes.as_bytes(), Label::STORAGE, [&[], &[]]);
         let [encryption, nonce] = kdf::split(&derived);
-        Self { bytes, encryption, nonce }
+        Self(Box::new(StorageSecrets { bytes, encryption, nonce }))
     }
 }
 
@@ -103,10 +115,10 @@ fn seal_inner<T: Serialize>(key: &StorageKey, kind: Kind, context: &[u8], state:
         *tag = kind.tag();
         #[allow(clippy::expect_used, reason = "as above, into a buffer of the length measured")]
         postcard::to_slice(state, plain).expect("a buffer of the length measured");
-        let mac = kdf::mac(key.nonce.as_bytes(), &[&associated_data, plain]);
+        let mac = kdf::mac(key.0.nonce.as_bytes(), &[&associated_data, plain]);
         let [synthetic @ .., _, _, _, _, _, _, _, _] = mac.as_bytes();
         *nonce = *synthetic;
-        *auth = aead::seal_extended(key.encryption.as_bytes(), nonce, &associated_data, plain);
+        *auth = aead::seal_extended(key.0.encryption.as_bytes(), nonce, &associated_data, plain);
     }
     out
 }
@@ -139,7 +151,7 @@ fn open_inner<T: DeserializeOwned>(
     let (encrypted, tag) = reader.rest().split_last_chunk().ok_or(Error::SealBroken)?;
     let mut plain = Zeroizing::new(encrypted.to_vec());
     let associated_data = associated_data(kind, context);
-    aead::open_extended(key.encryption.as_bytes(), nonce, &associated_data, &mut plain, tag)
+    aead::open_extended(key.0.encryption.as_bytes(), nonce, &associated_data, &mut plain, tag)
         .map_err(|_| Error::SealBroken)?;
     match postcard::take_from_bytes(&plain) {
         Ok((state, [])) => Ok(state),

@@ -1,6 +1,6 @@
 //! Identity keys: an Ed25519 and an X25519 key that only ever go together.
 
-use alloc::string::String;
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, str::FromStr};
 
 use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
@@ -14,7 +14,7 @@ use crate::{
         dh::{AgreementKey, AgreementPublic},
         kdf::{self, Label},
         random,
-        secret::Secret,
+        secret::{Secret, scrub_stack},
         sign::{SIGNATURE_LEN, Signature, SigningKey, SigningPublic},
     },
     sealed,
@@ -23,7 +23,7 @@ use crate::{
 
 /// Who somebody is: the public halves of an [`IdentityKeyPair`], 64 bytes (Ed25519 | X25519).
 ///
-/// Its [`Display`](fmt::Display) form is bech32m text with the prefix `srid`, 117 characters, whose checksum
+/// Its [`Display`](fmt::Display) form is bech32m text with the prefix `srid`, 114 characters, whose checksum
 /// finds every slip of up to four characters; [`FromStr`] reads it back, in lower or in upper case.
 ///
 /// Comparing two of these for equality tells whether it is the same person's device.
@@ -164,11 +164,16 @@ impl<'de> Deserialize<'de> for IdentityKey {
 /// let copy = subrosa::IdentityKeyPair::generate().clone();
 /// ```
 pub struct IdentityKeyPair {
-    signing: SigningKey,
-    agreement: AgreementKey,
+    // Boxed: moving an identity moves a pointer, and leaves no copies of keys behind.
+    private: Box<PrivateKeys>,
     /// Signature of the one half over both, made once: sealed into every handshake.
     binding: Signature,
     identity_key: IdentityKey,
+}
+
+struct PrivateKeys {
+    signing: SigningKey,
+    agreement: AgreementKey,
     /// Hedges the randomness of this identity's handshakes.
     hedge: Secret<32>,
 }
@@ -187,24 +192,29 @@ impl IdentityKeyPair {
     /// Makes a new identity from a generator of the caller's.
     #[must_use]
     pub fn generate_with_rng(rng: &mut impl CryptoRng) -> Self {
-        let Ok(key) = Self::try_generate(rng);
+        let key = Self::draw(rng);
+        scrub_stack();
         key
     }
 
-    fn try_generate<R: TryCryptoRng>(rng: &mut R) -> Result<Self, R::Error> {
+    #[inline(never)]
+    fn draw(rng: &mut impl CryptoRng) -> Self {
         let (mut signing, mut agreement) = (Secret::zeroed(), Secret::zeroed());
-        rng.try_fill_bytes(signing.as_mut())?;
-        rng.try_fill_bytes(agreement.as_mut())?;
-        Ok(Self::from_seeds(&signing, &agreement))
+        rng.fill_bytes(signing.as_mut());
+        rng.fill_bytes(agreement.as_mut());
+        Self::from_seeds(&signing, &agreement)
     }
 
     fn from_seeds(signing: &Secret<32>, agreement: &Secret<32>) -> Self {
-        let hedge = kdf::derive(signing.as_bytes(), agreement.as_bytes(), Label::HEDGE_SECRET, [&[], &[]]);
-        let signing = SigningKey::from_seed(signing);
-        let agreement = AgreementKey::from_seed(agreement);
-        let identity_key = IdentityKey { signing: signing.public(), agreement: *agreement.public() };
-        let binding = signing.sign(&identity_key.binding_message());
-        Self { signing, agreement, binding, identity_key, hedge }
+        let private = Box::new(PrivateKeys {
+            signing: SigningKey::from_seed(signing),
+            agreement: AgreementKey::from_seed(agreement),
+            hedge: kdf::derive(signing.as_bytes(), agreement.as_bytes(), Label::HEDGE_SECRET, [&[], &[]]),
+        });
+        let identity_key =
+            IdentityKey { signing: private.signing.public(), agreement: *private.agreement.public() };
+        let binding = private.signing.sign(&identity_key.binding_message());
+        Self { private, binding, identity_key }
     }
 
     /// The public half.
@@ -215,8 +225,13 @@ impl IdentityKeyPair {
 
     /// Encrypts the key pair for storage.
     #[must_use]
-    pub fn seal(&self, key: &StorageKey) -> alloc::vec::Vec<u8> {
-        sealed::seal(key, Kind::SealedIdentity, &[], &(self.signing.seed(), self.agreement.seed()))
+    pub fn seal(&self, key: &StorageKey) -> Vec<u8> {
+        sealed::seal(
+            key,
+            Kind::SealedIdentity,
+            &[],
+            &(self.private.signing.seed(), self.private.agreement.seed()),
+        )
     }
 
     /// Decrypts a sealed key pair.
@@ -224,13 +239,20 @@ impl IdentityKeyPair {
     /// # Errors
     /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`].
     pub fn open(key: &StorageKey, bytes: &[u8]) -> Result<Self, Error> {
+        let key = Self::open_inner(key, bytes);
+        scrub_stack();
+        key
+    }
+
+    #[inline(never)]
+    fn open_inner(key: &StorageKey, bytes: &[u8]) -> Result<Self, Error> {
         let (signing, agreement): (Secret<32>, Secret<32>) =
             sealed::open(key, Kind::SealedIdentity, &[], bytes)?;
         Ok(Self::from_seeds(&signing, &agreement))
     }
 
     pub(crate) fn agreement(&self) -> &AgreementKey {
-        &self.agreement
+        &self.private.agreement
     }
 
     pub(crate) fn binding(&self) -> &Signature {
@@ -238,7 +260,7 @@ impl IdentityKeyPair {
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {
-        self.signing.sign(message)
+        self.private.signing.sign(message)
     }
 
     /// `N` bytes for the ephemeral secrets of a handshake with this context.
@@ -247,7 +269,7 @@ impl IdentityKeyPair {
         rng: &mut impl TryCryptoRng,
         context: &[u8],
     ) -> Result<Secret<N>, Error> {
-        random::hedged(rng, self.hedge.as_bytes(), Label::HEDGED_HANDSHAKE, context)
+        random::hedged(rng, self.private.hedge.as_bytes(), Label::HEDGED_HANDSHAKE, context)
     }
 }
 
@@ -257,7 +279,7 @@ impl IdentityKeyPair {
     /// Claims these public halves, and binds them with the Ed25519 key that it has.
     pub(crate) fn claiming(mut self, signing: &IdentityKey, agreement: &AgreementPublic) -> Self {
         self.identity_key = IdentityKey { signing: signing.signing, agreement: *agreement };
-        self.binding = self.signing.sign(&self.identity_key.binding_message());
+        self.binding = self.private.signing.sign(&self.identity_key.binding_message());
         self
     }
 

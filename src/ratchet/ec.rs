@@ -130,13 +130,14 @@ pub(crate) struct EcReceipt {
     change: Change,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a box would be freed with a copy of the new keys in it")]
 enum Change {
     /// The current chain moves on.
     Advance { chain: Chain<Ec>, skipped: SkippedRun<Ec> },
     /// A missing message has arrived.
     Fill { sequence: u32 },
     /// The peer has made a new ratchet key.
-    Turn(Box<NewTurn>),
+    Turn(NewTurn),
 }
 
 /// The rest of a receiving chain when the peer has gone on to another.
@@ -315,7 +316,7 @@ impl EcRatchet {
             Place::Next => {
                 let Turn::Sending { own, .. } = &self.turn else { return Err(Error::UnknownSession) };
                 let (turn, message_key) = NewTurn::new(&self.root, own, header, self.receiving.as_ref())?;
-                (message_key, Change::Turn(Box::new(turn)))
+                (message_key, Change::Turn(turn))
             }
             Place::Current => {
                 let chain = self.receiving.as_ref().ok_or(Error::UnknownSession)?;
@@ -358,7 +359,7 @@ impl EcRatchet {
                 }
                 (sequence, any)
             }
-            Change::Turn(turn) => self.turn(cold, *turn),
+            Change::Turn(turn) => self.turn(cold, turn),
         };
         self.record(cold, sequence, receipt.incarnation);
         cold.drop_complete();

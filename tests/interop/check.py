@@ -350,6 +350,10 @@ def check_keys():
     small += [s[:-2] + f"{int(s[-2:], 16) ^ 0x80:02x}" for s in small[-2:]]
     not_canonical = ["ed" + "ff" * 30 + "7f", "ee" + "ff" * 30 + "7f", "01" + "00" * 30 + "80"]
     no_point = ["02" + "00" * 31]
+    for y in range(2, 19):  # y + p is below 2^255, too
+        if subrosa._ed_large_order(y.to_bytes(32, "little")):
+            not_canonical.append((y + p).to_bytes(32, "little").hex())
+    holds("large order and not canonical", len(not_canonical) > 3)
     for key in small + not_canonical + no_point:
         refused("InvalidKey", f"Ed25519, {key}", lambda: subrosa.check_ed25519_key(bytes.fromhex(key)))
 
@@ -368,6 +372,14 @@ def check_keys():
         h = int.from_bytes(hashlib.sha512(R + key + m).digest(), "little")
         forged = R + ((r + h * a) % subrosa.ED_L).to_bytes(32, "little")
         holds(what, not subrosa.ed25519_verify(key, forged, m))
+    # With a part of small order in the key, which is allowed, an R of small order can fulfil the equation.
+    mixed = ed_encode(subrosa._ed_add(subrosa._ed_decode(key), torsion))
+    subrosa.check_ed25519_key(mixed)
+    R, m2 = small_order_signature(mixed, torsion)
+    h = int.from_bytes(hashlib.sha512(R + mixed + m2).digest(), "little")
+    forged = R + (h * a % subrosa.ED_L).to_bytes(32, "little")
+    subrosa.Ed25519PublicKey.from_public_bytes(mixed).verify(forged, m2)  # this is what is forbidden
+    holds("R of small order, and the equation", not subrosa.ed25519_verify(mixed, forged, m2))
     R = ed_encode(ed_times(12345, ED_BASE))  # the same without: our own arithmetic is right
     h = int.from_bytes(hashlib.sha512(R + key + m).digest(), "little")
     made = R + ((12345 + h * a) % subrosa.ED_L).to_bytes(32, "little")
@@ -385,6 +397,21 @@ def ed_times(n, point):
         point = subrosa._ed_add(point, point)
         n >>= 1
     return result
+
+
+def small_order_signature(key, torsion):
+    """(R, message) such that R + (h mod L) (key's part of small order) is the neutral point.
+
+    It is not the same for h itself, and the document does not say which. Libraries reduce h, and we use one.
+    """
+    for i in range(1000):
+        message = u32(i)
+        for j in range(8):
+            R = ed_times(j, torsion)
+            h = int.from_bytes(hashlib.sha512(ed_encode(R) + key + message).digest(), "little")
+            if subrosa._ed_add(R, ed_times(h % subrosa.ED_L, torsion)) == (0, 1):
+                return ed_encode(R), message
+    raise Disagreement("no such message")
 
 
 def ed_encode(point):
@@ -516,7 +543,7 @@ def check_handshake():
     holds("accepted last", subrosa.preferred(low, high) is high)
 
 
-def forge(session, body=None, **changes):
+def forge(session, body=None, prefix=u8(KIND_RATCHET), **changes):
     """A message by a peer who knows all keys and does not keep to the rules. `session` has a sending chain."""
     work = session.clone()
     header = Header(
@@ -528,7 +555,6 @@ def forge(session, body=None, **changes):
     raw = header.encode()
     key, nonce = body_key(work.sending.chain.step(), work.pq_sending.step(), raw, [])
     sealed_body = AEAD(key, nonce, work.ad + raw, encode_body(b"x", "none") if body is None else body)
-    prefix = u8(KIND_RATCHET)
     return prefix + XAEAD(work.sending.header_key, sealed_body[-24:], SUITE + prefix, raw) + sealed_body
 
 
@@ -563,12 +589,23 @@ def check_peer():
     holds("EC at its limit", p.bob.clone().decrypt(jump(alice, 25_000, 25_000), []) == b"x")
     p.refuse("TooFarAhead", "peer, EC beyond its limit", jump(alice, 25_001, 25_001))
 
+    handshake = u8(KIND_INITIAL) + p.bob.handshake
+    holds("handshake part again", p.bob.clone().decrypt(forge(alice, prefix=handshake), []) == b"x")
+    p.refuse("UnknownSession", "peer, other handshake part", forge(alice, prefix=flipped(handshake, -1)))
+
     # The same at the beginning of a chain, where the ratchet key may be of small order, too.
     p.turn()
     early = p.alice.clone()
     p.send(early)
     p.refuse("InvalidKey", "peer, ratchet key of small order", forge(early, ratchet_key=bytes(32)))
     p.refuse("TooFarAhead", "peer, new chain", forge(early, n=25_001))
+
+    # A header under the next header key while Bob has no ratchet key that it could answer.
+    p.read(p.send(p.alice))
+    holds("own key erased", p.bob.own_private is None)
+    eager = p.alice.clone()
+    eager.sending.header_key = eager.nhks
+    p.refuse("UnknownSession", "peer, turn too early", forge(eager, ratchet_key=p.bob.clone().peer_key))
 
     for chain in ("sending", "pq_sending"):
         tired = p.alice.clone()
@@ -678,6 +715,19 @@ def check_skipping():
             p.refuse("TooOld", "abandoned", last)
             p.read(lost)
             p.refuse("UnknownSession", "chain without keys", got)
+
+    # The PQ keys of an abandoned rest do not push out those that can still be used.
+    p = Pair("abandoned")
+    lost = p.send(p.alice)
+    p.read(p.send(p.alice))
+    advance(p.alice.sending.chain, 30_000)
+    advance(p.alice.pq_sending, 30_000)
+    p.turn()
+    late = [p.send(p.alice) for _ in range(3)]
+    p.read(p.send(p.alice))
+    holds("PQ keys", len(p.bob.pq_skipped) == 4)
+    for message in [lost] + late:
+        p.read(message)
 
     # 40 closed chains.
     p = Pair("closed")

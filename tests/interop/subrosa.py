@@ -828,9 +828,9 @@ class Chain:
         self.n += 1
         return mk
 
-    def skip_to(self, n):
-        """Step to n. Gives {number: key} of the newest MAX_SKIPPED keys skipped over."""
-        keep_from = max(self.n, n - MAX_SKIPPED)
+    def skip_to(self, n, keep=MAX_SKIPPED):
+        """Step to n. Gives {number: key} of the newest `keep` keys skipped over."""
+        keep_from = max(self.n, n - keep)
         while self.n < keep_from:
             self.step()
         kept = {}
@@ -981,7 +981,10 @@ class Session:
         if chain and header.ratchet_key != chain.ratchet_key:
             raise ProtocolError("PeerRolledBack", "another ratchet key")
         # 4
+        pq_keep = MAX_SKIPPED
         if chain is None:
+            if self.receiving and header.pn - self.receiving.chain.n > MAX_EC_SKIP:
+                pq_keep = min(header.n, MAX_SKIPPED)  # the rest is abandoned, and its PQ keys are of no use
             mk_ec = self._turn_and_step(header, trace)
             chain = self.receiving
         elif chain.chain and header.n >= chain.chain.n:
@@ -989,7 +992,7 @@ class Session:
         else:
             mk_ec = self._skipped_or_judge(chain, header)
         # 5
-        mk_pq = self._pq_message_key(header)
+        mk_pq = self._pq_message_key(header, pq_keep)
         key, nonce = body_key(mk_ec, mk_pq, raw, trace)
         content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
         # 6
@@ -1067,7 +1070,7 @@ class Session:
             raise ProtocolError("Duplicate")
         raise ProtocolError("PeerRolledBack", "a number used twice")
 
-    def _pq_message_key(self, header):
+    def _pq_message_key(self, header, keep):
         if header.pq_epoch != 0:
             raise ProtocolError("Malformed", "PQ epoch")
         if header.pq_n < self.pq_receiving.n:
@@ -1077,7 +1080,7 @@ class Session:
             return mk
         if header.pq_n - self.pq_receiving.n > MAX_PQ_SKIP or header.pq_n >= U32_MAX:
             raise ProtocolError("TooFarAhead", "PQ")
-        self.pq_skipped.update(self.pq_receiving.skip_to(header.pq_n))
+        self.pq_skipped.update(self.pq_receiving.skip_to(header.pq_n, keep))
         for number_of_key in sorted(self.pq_skipped)[: max(0, len(self.pq_skipped) - MAX_SKIPPED)]:
             del self.pq_skipped[number_of_key]
         return self.pq_receiving.step()

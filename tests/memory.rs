@@ -1,0 +1,198 @@
+//! a27: no key is left in memory. A frozen transcript is replayed, so every intermediate secret is known; after
+//! everything has been dropped the whole memory of the process, heap and stack, is searched for them.
+//!
+//! Linux only: it reads `/proc/self/mem`.
+#![cfg(target_os = "linux")]
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fs::File,
+    hint::black_box,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use serde_json::Value;
+use subrosa::{IdentityKeyPair, Padding, PreKeys, Session, StorageKey, UnixTime};
+
+/// Secrets are held under this mask throughout, so that the search does not find its own list.
+const MASK: u8 = 0xa5;
+
+/// Hexadecimal to masked bytes; no unmasked byte string ever exists.
+fn masked(text: &Value) -> Vec<u8> {
+    let digit = |c: u8| (c as char).to_digit(16).unwrap() as u8;
+    let text = text.as_str().unwrap().as_bytes();
+    text.chunks(2).map(|pair| (digit(pair[0]) << 4 | digit(pair[1])) ^ MASK).collect()
+}
+
+/// Gives the transcript's randomness, unmasking it where it is written to.
+struct Replay(std::vec::IntoIter<u8>);
+
+impl rand::TryRng for Replay {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        panic!("only bytes are drawn")
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        panic!("only bytes are drawn")
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.iter_mut().zip(&mut self.0).for_each(|(to, from)| *to = from ^ MASK);
+        Ok(())
+    }
+}
+
+impl rand::TryCryptoRng for Replay {}
+
+#[derive(Default)]
+struct Person {
+    identity: Option<IdentityKeyPair>,
+    prekeys: Option<PreKeys>,
+    session: Option<Session>,
+}
+
+/// Acts the transcript out, and returns whoever took part.
+#[inline(never)]
+fn act(steps: &[Value]) -> HashMap<&str, Person> {
+    let key = StorageKey::from_bytes(&[9; 32]);
+    let now = UnixTime::from_secs(1_800_000_000);
+    let mut people = HashMap::<&str, Person>::new();
+    let mut bundle = None;
+    let mut messages = Vec::new();
+    for step in steps {
+        let person = people.entry(step["who"].as_str().unwrap()).or_default();
+        let mut rng = Replay(masked(&step["random"]).into_iter());
+        let message = || -> &Vec<u8> { &messages[step["message"].as_u64().unwrap() as usize] };
+        match step["op"].as_str().unwrap() {
+            "identity" => person.identity = Some(IdentityKeyPair::generate_with_rng(&mut rng)),
+            "prekeys" => {
+                let count = step["one_time"].as_u64().unwrap() as u16;
+                let identity = person.identity.as_ref().unwrap();
+                person.prekeys = Some(PreKeys::generate_with_rng(identity, count, now, &mut rng));
+            }
+            "bundle" => bundle = person.prekeys.as_mut().map(|keys| keys.bundle().verify(now).unwrap()),
+            "initiate" => {
+                let identity = person.identity.as_ref().unwrap();
+                let payload = hex::decode(step["payload"].as_str().unwrap()).unwrap();
+                let bundle = bundle.as_ref().unwrap();
+                person.session =
+                    Some(Session::initiate_with_rng(identity, bundle, &payload, &mut rng).unwrap());
+            }
+            "encrypt" => {
+                let session = person.session.as_mut().unwrap();
+                let content = hex::decode(step["content"].as_str().unwrap()).unwrap();
+                session.set_padding(if step["padding"] == "none" { Padding::None } else { Padding::Buckets });
+                messages.push(session.encrypt_with_rng(&content, &mut rng).unwrap());
+            }
+            "accept" => {
+                let identity = person.identity.as_ref().unwrap();
+                let prekeys = person.prekeys.as_mut().unwrap();
+                let accepted = Session::accept_with_rng(identity, prekeys, message(), &mut rng).unwrap();
+                person.session = Some(accepted.session);
+            }
+            "decrypt" => drop(person.session.as_mut().unwrap().decrypt(message())),
+            "reopen" => {
+                let sealed = person.session.as_ref().unwrap().seal(&key);
+                person.session = Some(Session::open_with_rng(&key, &sealed, &mut rng).unwrap());
+            }
+            other => panic!("unknown op {other}"),
+        }
+    }
+    // State that was stored and opened again leaves nothing behind either.
+    for person in people.values_mut() {
+        let sealed = person.identity.as_ref().unwrap().seal(&key);
+        person.identity = Some(IdentityKeyPair::open(&key, &sealed).unwrap());
+        if let Some(prekeys) = &person.prekeys {
+            let sealed = prekeys.seal(&key);
+            person.prekeys = Some(PreKeys::open(&key, &sealed).unwrap());
+        }
+    }
+    people
+}
+
+/// The names of all secrets of which 16 bytes in a row are found anywhere in the memory of this process.
+#[inline(never)]
+fn search(secrets: &[(String, Vec<u8>)]) -> Vec<String> {
+    let mut index = HashMap::<u64, Vec<usize>>::new();
+    for (number, (_, secret)) in secrets.iter().enumerate() {
+        for start in 0..=secret.len() - 16 {
+            let head = u64::from_le_bytes(*secret[start..].first_chunk().unwrap());
+            index.entry(head).or_default().push(number << 16 | start);
+        }
+    }
+    let mask = u64::from_le_bytes([MASK; 8]);
+    let mut found = Vec::new();
+    let mut memory = File::open("/proc/self/mem").unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    for line in std::fs::read_to_string("/proc/self/maps").unwrap().lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (range, permissions) = (fields.next().unwrap(), fields.next().unwrap());
+        if !permissions.starts_with("rw") {
+            continue;
+        }
+        let (start, end) = range.split_once('-').unwrap();
+        let (mut at, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        while at < end {
+            let want = buffer.len().min((end - at) as usize);
+            memory.seek(SeekFrom::Start(at)).unwrap();
+            let Ok(read) = memory.read(&mut buffer[..want]) else { break };
+            if read < 16 {
+                break;
+            }
+            for (offset, window) in buffer[..read].windows(16).enumerate() {
+                let head = u64::from_le_bytes(*window.first_chunk().unwrap()) ^ mask;
+                for place in index.get(&head).into_iter().flatten() {
+                    let (name, secret) = &secrets[place >> 16];
+                    let start = place & 0xffff;
+                    if window.iter().zip(&secret[start..start + 16]).all(|(a, b)| a ^ MASK == *b) {
+                        let begins = at + offset as u64 - start as u64;
+                        found.push(format!("{name} at {begins:x} in {line}"));
+                    }
+                }
+            }
+            buffer.fill(0);
+            // Overlapping reads: a secret may lie across the border.
+            at += if read == want && at + (read as u64) < end { read as u64 - 15 } else { read as u64 };
+        }
+    }
+    found.dedup();
+    found
+}
+
+#[test]
+fn a27_no_key_is_left_in_memory() {
+    for name in ["skips", "handshake_last_resort"] {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name).with_extension("json");
+        let file: Value = serde_json::from_reader(File::open(path).unwrap()).unwrap();
+        let steps = file["steps"].as_array().unwrap();
+        let public = ["h1", "h2", "header", "session id"];
+        let mut secrets: Vec<(String, Vec<u8>)> = Vec::new();
+        for step in steps {
+            if matches!(step["op"].as_str(), Some("identity" | "prekeys")) {
+                // Private keys, 32 bytes each, as drawn.
+                for (number, key) in masked(&step["random"]).chunks_exact(32).enumerate() {
+                    secrets.push((format!("{} key {number}", step["op"]), key.to_vec()));
+                }
+            }
+            for secret in step["secrets"].as_array().unwrap() {
+                let name = secret[0].as_str().unwrap();
+                let bytes = masked(&secret[1]);
+                if !public.contains(&name) && bytes.len() >= 32 {
+                    secrets.push((name.into(), bytes));
+                }
+            }
+        }
+        assert!(secrets.len() > 20);
+        let people = black_box(act(steps));
+        let alive = search(&secrets);
+        assert!(!alive.is_empty(), "the search finds what is there: sessions are alive");
+        drop(people);
+        let found = search(&secrets);
+        assert!(found.is_empty(), "{name}: {} left:\n{}", found.len(), found.join("\n"));
+    }
+}

@@ -1,0 +1,131 @@
+//! Replays the frozen transcripts of `tests/vectors` through the public API: what travels, what is read, what is
+//! refused. (The intermediate secrets in them are compared by a unit test and by `tests/interop`.)
+
+use std::{collections::HashMap, convert::Infallible, fs, path::Path};
+
+use serde_json::Value;
+use subrosa::{IdentityKey, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime};
+
+/// Gives the bytes that the transcript says, and no others.
+struct Replay(Vec<u8>);
+
+impl rand::TryRng for Replay {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        panic!("only bytes are drawn")
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        panic!("only bytes are drawn")
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        assert!(self.0.len() >= bytes.len(), "more randomness drawn than in the transcript");
+        let rest = self.0.split_off(bytes.len());
+        bytes.copy_from_slice(&std::mem::replace(&mut self.0, rest));
+        Ok(())
+    }
+}
+
+impl rand::TryCryptoRng for Replay {}
+
+#[derive(Default)]
+struct Person {
+    identity: Option<IdentityKeyPair>,
+    prekeys: Option<PreKeys>,
+    session: Option<Session>,
+}
+
+fn bytes(step: &Value, field: &str) -> Vec<u8> {
+    hex::decode(step[field].as_str().unwrap_or_else(|| panic!("no {field} in {step}"))).unwrap()
+}
+
+fn replay(path: &Path) -> usize {
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(file["format"], 1);
+    let mut people = HashMap::<String, Person>::new();
+    let mut bundles = HashMap::<String, Vec<u8>>::new();
+    let mut messages = Vec::new();
+    let mut now = UnixTime::from_secs(0);
+    let steps = file["steps"].as_array().unwrap();
+    for (number, step) in steps.iter().enumerate() {
+        let place = format!("{}, step {number}", path.display());
+        let who = step["who"].as_str().unwrap();
+        let person = people.entry(who.into()).or_default();
+        let mut rng = Replay(bytes(step, "random"));
+        let message = || -> &Vec<u8> { &messages[step["message"].as_u64().unwrap() as usize] };
+        match step["op"].as_str().unwrap() {
+            "identity" => {
+                let identity = IdentityKeyPair::generate_with_rng(&mut rng);
+                let key = identity.identity_key();
+                assert_eq!(key.to_bytes()[..], bytes(step, "identity_key"), "{place}");
+                assert_eq!(key.to_string(), step["text"], "{place}");
+                assert_eq!(step["text"].as_str().unwrap().parse::<IdentityKey>().as_ref(), Ok(key));
+                person.identity = Some(identity);
+            }
+            "prekeys" => {
+                now = UnixTime::from_secs(step["now"].as_u64().unwrap());
+                let one_time = step["one_time"].as_u64().unwrap() as u16;
+                let identity = person.identity.as_ref().unwrap();
+                person.prekeys = Some(PreKeys::generate_with_rng(identity, one_time, now, &mut rng));
+            }
+            "bundle" => {
+                let bundle = person.prekeys.as_mut().unwrap().bundle().to_bytes();
+                assert_eq!(bundle, bytes(step, "bundle"), "{place}");
+                bundles.insert(who.into(), bundle);
+            }
+            "initiate" => {
+                let bundle = PreKeyBundle::from_bytes(&bundles[step["peer"].as_str().unwrap()]).unwrap();
+                let bundle = bundle.verify(now).unwrap();
+                let identity = person.identity.as_ref().unwrap();
+                let payload = bytes(step, "payload");
+                let session = Session::initiate_with_rng(identity, &bundle, &payload, &mut rng).unwrap();
+                assert_eq!(session.id().to_bytes()[..], bytes(step, "session_id"), "{place}");
+                person.session = Some(session);
+            }
+            "encrypt" => {
+                let session = person.session.as_mut().unwrap();
+                session.set_padding(match step["padding"].as_str().unwrap() {
+                    "none" => Padding::None,
+                    "buckets" => Padding::Buckets,
+                    other => panic!("{place}: padding {other}"),
+                });
+                let sealed = session.encrypt_with_rng(&bytes(step, "content"), &mut rng).unwrap();
+                assert_eq!(hex::encode(&sealed), step["message"].as_str().unwrap(), "{place}");
+                messages.push(sealed);
+            }
+            "accept" => {
+                let identity = person.identity.as_ref().unwrap();
+                let prekeys = person.prekeys.as_mut().unwrap();
+                let accepted = Session::accept_with_rng(identity, prekeys, message(), &mut rng).unwrap();
+                assert_eq!(accepted.content, bytes(step, "content"), "{place}");
+                assert_eq!(accepted.payload, bytes(step, "payload"), "{place}");
+                let session = person.session.insert(accepted.session);
+                assert_eq!(session.id().to_bytes()[..], bytes(step, "session_id"), "{place}");
+                assert_eq!(session.peer_identity().to_bytes()[..], bytes(step, "peer_identity"), "{place}");
+            }
+            "decrypt" => match person.session.as_mut().unwrap().decrypt(message()) {
+                Ok(content) => assert_eq!(content, bytes(step, "content"), "{place}"),
+                Err(error) => assert_eq!(format!("{error:?}"), step["error"], "{place}"),
+            },
+            "reopen" => {
+                let key = StorageKey::from_bytes(&[9; 32]);
+                let sealed = person.session.as_ref().unwrap().seal(&key);
+                person.session = Some(Session::open_with_rng(&key, &sealed, &mut rng).unwrap());
+            }
+            other => panic!("{place}: unknown op {other}"),
+        }
+        assert!(rng.0.is_empty(), "{place}: less randomness drawn than in the transcript");
+    }
+    steps.len()
+}
+
+#[test]
+fn frozen_transcripts_replay() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    for name in ["handshake_one_time", "handshake_last_resort", "turns", "skips", "padding"] {
+        let steps = replay(&directory.join(name).with_extension("json"));
+        assert!(steps > 8, "{name} has {steps} steps");
+    }
+}
