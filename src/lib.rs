@@ -1,6 +1,96 @@
-//! placeholder
+//! End-to-end encrypted messaging: a post-quantum hybrid handshake with a sealed sender, a double ratchet with
+//! encrypted headers, padding on by default.
+//!
+//! ```
+//! use subrosa::{IdentityKeyPair, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime};
+//!
+//! fn main() -> Result<(), subrosa::Error> {
+//!     // Each device makes its keys once. Bob's prekeys let others write to him while he is offline.
+//!     let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+//!     let mut bob_prekeys = PreKeys::generate(&bob, 100, UnixTime::now());
+//!     let from_server = bob_prekeys.bundle().to_bytes(); // what a server hands out for Bob
+//!
+//!     // Alice checks the bundle, and that it is Bob's: compare his identity key over another channel.
+//!     let bundle = PreKeyBundle::from_bytes(&from_server)?.verify(UnixTime::now())?;
+//!     assert_eq!(bundle.identity_key(), bob.identity_key());
+//!     let mut to_bob = Session::initiate(&alice, &bundle)?;
+//!     let message = to_bob.encrypt(b"Meet me under the rose.")?; // bytes for any transport
+//!
+//!     // Bob learns who wrote from the message itself, and answers.
+//!     let (mut to_alice, text) = Session::accept(&bob, &mut bob_prekeys, &message)?;
+//!     assert_eq!(text, b"Meet me under the rose.");
+//!     assert_eq!(to_alice.peer_identity(), alice.identity_key());
+//!     let reply = to_alice.encrypt(b"At noon.")?;
+//!     assert_eq!(to_bob.decrypt(&reply)?, b"At noon.");
+//!
+//!     // Sealed state survives a restart. Save it after every call, before the message leaves.
+//!     let storage_key = StorageKey::generate(); // from the platform's keychain
+//!     let saved = to_bob.seal(&storage_key);
+//!     to_bob = Session::open(&storage_key, &saved)?;
+//!     assert_eq!(to_alice.decrypt(&to_bob.encrypt(b"I will be there.")?)?, b"I will be there.");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What is where
+//!
+//! | you want to | use |
+//! |---|---|
+//! | make or keep a device's keys | [`IdentityKeyPair`], [`PreKeys`] |
+//! | know who somebody is | [`IdentityKey`], which prints as checksummed text |
+//! | write to somebody for the first time | [`PreKeyBundle`] → [`verify`](PreKeyBundle::verify) → [`Session::initiate`] |
+//! | read somebody's first message | [`Session::accept`] |
+//! | go on | [`Session::encrypt`], [`Session::decrypt`] |
+//! | store | [`StorageKey`], and `seal` and `open` of each of the above |
+//!
+//! # Receiving
+//!
+//! A message does not say which session it belongs to. With the sessions that might be meant, most recent first:
+//!
+//! ```
+//! use subrosa::{Error, IdentityKeyPair, MessageKind, PreKeys, Session};
+//!
+//! /// The content of a message, and whether it began a new session (the last one then).
+//! fn receive(
+//!     me: &IdentityKeyPair,
+//!     prekeys: &mut PreKeys,
+//!     sessions: &mut Vec<Session>,
+//!     message: &[u8],
+//! ) -> Result<(Vec<u8>, bool), Error> {
+//!     for session in sessions.iter_mut().rev() {
+//!         match session.decrypt(message) {
+//!             Err(Error::UnknownSession) => continue, // another session's
+//!             result => return result.map(|content| (content, false)),
+//!         }
+//!     }
+//!     match MessageKind::of(message)? {
+//!         MessageKind::Initial => {
+//!             let (session, content) = Session::accept(me, prekeys, message)?;
+//!             sessions.push(session);
+//!             Ok((content, true))
+//!         }
+//!         _ => Err(Error::UnknownSession),
+//!     }
+//! }
+//! ```
+//!
+//! A call that fails has changed nothing. [`Error`] says who is to blame, and
+//! [`Error::needs_rehandshake`] whether to begin anew.
+//!
+//! # Without `std`
+//!
+//! The crate needs `alloc`. Without the default feature `std` there is no system generator and no clock: use the
+//! `*_with_rng` functions and [`UnixTime::from_secs`]. On `wasm32-unknown-unknown` enable the feature `wasm_js` in an
+//! app for the web.
+//!
+//! # More
+//!
+//! The protocol is specified byte by byte in `docs/SPEC.md`; what is protected against whom is in `SECURITY.md`;
+//! departures from the published specifications are in `docs/DECISIONS.md`.
+
 #![forbid(unsafe_code)]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
     allow(
@@ -39,3 +129,8 @@ pub use wire::{MAX_CONTENT_LEN, MAX_PAYLOAD_LEN, MessageKind, Padding};
 fn system_rng() -> impl rand::CryptoRng {
     rand::rand_core::UnwrapErr(rand::rngs::SysRng)
 }
+
+/// The README's examples compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
