@@ -19,15 +19,15 @@ pub enum Error {
     InvalidSignature,
 
     // ---- The conversation: genuine or not, it cannot be read here and now.
-    /// This message was received before.
+    /// A message with this number was received before. (Its body cannot be checked any more: the key is gone.)
     Duplicate,
     /// The key of this message was discarded: received long ago, or too many others were missing.
     TooOld,
     /// More messages are missing before this one than are skipped over at once.
     /// [Needs a new handshake](Error::needs_rehandshake).
     TooFarAhead,
-    /// No key of this session opens the message's header: another session's, not a message at all, or a
-    /// duplicate so old that its header key is gone.
+    /// No key of this session opens the message's header: another session's, altered on the way, not a message
+    /// at all, or a duplicate so old that its header key is gone.
     UnknownSession,
     /// An initial message for a prekey that is not (or no longer) here.
     UnknownPreKey,
@@ -76,12 +76,14 @@ impl fmt::Display for Error {
             Self::Malformed => "malformed bytes",
             Self::UnsupportedVersion => "unsupported version",
             Self::InvalidKey => "invalid public key",
-            Self::Unauthentic => "authentication failed",
+            Self::Unauthentic => "authentication failed: altered, forged, or not for us",
             Self::InvalidSignature => "invalid signature of a prekey",
             Self::Duplicate => "message received before",
             Self::TooOld => "message too old, its key is gone",
             Self::TooFarAhead => "too many messages missing before this one",
-            Self::UnknownSession => "no key of this session opens the message",
+            Self::UnknownSession => {
+                "no key of this session opens the message: another session's, altered, or a late duplicate"
+            }
             Self::UnknownPreKey => "initial message for an unknown prekey",
             Self::Replayed => "initial message accepted before",
             Self::ReplayRecordFull => "replay record of the signed prekey is full",

@@ -67,7 +67,8 @@ pub(crate) fn initiate(
     let (signed, one_time) = (bundle.signed_prekey(), bundle.one_time_prekey());
     let (signed_id, one_time_id) = (signed.id(), one_time.map(OneTimePreKey::id));
 
-    let drawn: Secret<64> = identity.hedged(rng, &hedge_context(peer, &signed_id, one_time_id.as_ref()))?;
+    let drawn: Secret<64> =
+        identity.hedged(rng, &hedge_context(peer, &signed_id, one_time_id.as_ref(), payload))?;
     let [ephemeral_seed, coins] = kdf::split(&drawn);
     trace!("EK_A private", ephemeral_seed.as_bytes());
     trace!("KEM coins", coins.as_bytes());
@@ -136,11 +137,16 @@ pub(crate) fn respond(
     Ok(Responded { secrets, peer, payload, fingerprint })
 }
 
-/// IK_B | signed prekey id | one-time prekey id or zeros: keeps a broken generator from giving two peers the
-/// same ephemeral key.
-fn hedge_context(peer: &IdentityKey, signed: &PreKeyId, one_time: Option<&PreKeyId>) -> Vec<u8> {
+/// IK_B | signed prekey id | one-time prekey id or zeros | payload: keeps a generator that repeats from giving the
+/// same ephemeral key to two peers, or to two payloads (which would be sealed under one key and nonce).
+fn hedge_context(
+    peer: &IdentityKey,
+    signed: &PreKeyId,
+    one_time: Option<&PreKeyId>,
+    payload: &[u8],
+) -> Vec<u8> {
     let one_time = one_time.map_or([0; PreKeyId::LEN], |id| *id.as_bytes());
-    [&peer.to_bytes()[..], signed.as_bytes(), &one_time].concat()
+    [&peer.to_bytes()[..], signed.as_bytes(), &one_time, payload].concat()
 }
 
 /// h1: everything that is public when the initiator's identity is sealed.
@@ -270,7 +276,7 @@ mod tests {
     fn a03_the_kem_key_and_ciphertext_are_in_the_transcript() {
         let now = UnixTime::from_secs(0);
         let bob = IdentityKeyPair::generate();
-        let mut bundle = || PreKeys::generate(&bob, 1, now).bundle().verify(now).unwrap();
+        let bundle = || PreKeys::generate(&bob, 1, now).bundle().verify(now).unwrap();
         let (ours, theirs) = (bundle(), bundle());
         let ephemeral = AgreementKey::from_seed(&Secret::new([1; 32]));
         let secret = |byte| Secret::new([byte; 32]);

@@ -201,6 +201,10 @@ impl Session {
     /// Encrypts `content` (0 bytes to [`MAX_CONTENT_LEN`](crate::MAX_CONTENT_LEN)) into a message for the peer:
     /// bytes for any transport, in any order, with any loss.
     ///
+    /// Padded as by default they are 341, 597 or 1,109 bytes for content of up to 217, 473 or 985 bytes, and at most
+    /// 12 % more than content and framing above that; plus 1.8 KB while this session was
+    /// [initiated](Self::initiate) here and has not been answered.
+    ///
     /// # Errors
     /// [`Error::ContentTooLong`], [`Error::NoRandomness`]; [`Error::CounterExhausted`] after 2^32 - 1 messages
     /// without a reply.
@@ -219,6 +223,9 @@ impl Session {
     }
 
     /// Authenticates and decrypts a message of the peer's.
+    ///
+    /// What comes out is what the peer wrote: treat it as foreign input (text that is not UTF-8, terminal escapes).
+    /// That no message is missing at the end of a conversation is for the app to find out.
     ///
     /// # Errors
     /// - [`Error::UnknownSession`]: no key of this session opens its header. Try the next session. Also what
@@ -262,19 +269,13 @@ impl Session {
     /// Whether to send on `accepted` from now on, a session that the same peer has just initiated, instead of on
     /// this one.
     ///
-    /// Both sides decide alike: if this one was initiated here and is unanswered, both have written to each
-    /// other at once, and the session with the lower id wins; otherwise the peer has reason to begin anew,
-    /// and its session wins. Keep the loser for decrypting what is under way.
+    /// If this one was initiated here and is unanswered, both have written to each other at once, and both choose
+    /// the session with the lower id; otherwise the peer has reason to begin anew, and its session is chosen. Keep
+    /// the other one for decrypting what is under way.
     ///
-    /// ```
-    /// # use subrosa::Session;
-    /// fn accepted(sending: &mut Session, older: &mut Vec<Session>, mut accepted: Session) {
-    ///     if sending.yields_to(&accepted) {
-    ///         std::mem::swap(sending, &mut accepted);
-    ///     }
-    ///     older.push(accepted);
-    /// }
-    /// ```
+    /// One more rule makes both sides agree whatever the network does to their messages: when a message of the kind
+    /// [`MessageKind::Ratchet`] decrypts in another session with the same peer, send on that one from now on. The
+    /// [crate's documentation](crate#receiving) has both rules as code.
     #[must_use]
     pub fn yields_to(&self, accepted: &Self) -> bool {
         self.is_confirmed() || accepted.hot.id < self.hot.id

@@ -54,6 +54,7 @@ struct Script {
     people: BTreeMap<&'static str, Person>,
     bundles: BTreeMap<&'static str, Vec<u8>>,
     messages: Vec<Vec<u8>>,
+    snapshots: BTreeMap<&'static str, Vec<u8>>,
     steps: Vec<Value>,
 }
 
@@ -66,6 +67,7 @@ impl Script {
             people: BTreeMap::new(),
             bundles: BTreeMap::new(),
             messages: Vec::new(),
+            snapshots: BTreeMap::new(),
             steps: Vec::new(),
         }
     }
@@ -159,7 +161,13 @@ impl Script {
                 &script.messages[message],
                 &mut script.rng,
             );
-            let accepted = accepted.unwrap();
+            let accepted = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    let error = json!(alloc::format!("{error:?}"));
+                    return Vec::from([("message", json!(message)), ("error", error)]);
+                }
+            };
             let peer = hex::encode(accepted.session.peer_identity().to_bytes());
             let id = hex::encode(accepted.session.id().to_bytes());
             person.session = Some(accepted.session);
@@ -184,14 +192,46 @@ impl Script {
         });
     }
 
+    /// Encrypts messages that are never delivered and not written down.
+    fn lose(&mut self, who: &'static str, count: u32) {
+        self.step("lose", who, |script| {
+            let session = script.people.get_mut(who).unwrap().session.as_mut().unwrap();
+            session.set_padding(Padding::None);
+            for _ in 0..count {
+                session.encrypt_with_rng(b"", &mut script.rng).unwrap();
+            }
+            Vec::from([("count", json!(count))])
+        });
+        self.steps.last_mut().unwrap()["secrets"] = json!([]);
+    }
+
     fn reopen(&mut self, who: &'static str) {
         self.step("reopen", who, |script| {
-            let key = StorageKey::from_bytes(&[7; 32]);
-            let person = script.people.get_mut(who).unwrap();
-            let sealed = person.session.as_ref().unwrap().seal(&key);
-            person.session = Some(Session::open_with_rng(&key, &sealed, &mut script.rng).unwrap());
+            let sealed = script.people[who].session.as_ref().unwrap().seal(&storage_key());
+            script.open(who, &sealed);
             Vec::new()
         });
+    }
+
+    fn snapshot(&mut self, who: &'static str) {
+        self.step("snapshot", who, |script| {
+            let sealed = script.people[who].session.as_ref().unwrap().seal(&storage_key());
+            script.snapshots.insert(who, sealed);
+            Vec::new()
+        });
+    }
+
+    fn restore(&mut self, who: &'static str) {
+        self.step("restore", who, |script| {
+            let sealed = script.snapshots[who].clone();
+            script.open(who, &sealed);
+            Vec::new()
+        });
+    }
+
+    fn open(&mut self, who: &'static str, sealed: &[u8]) {
+        let session = Session::open_with_rng(&storage_key(), sealed, &mut self.rng).unwrap();
+        self.people.get_mut(who).unwrap().session = Some(session);
     }
 
     fn handshake(&mut self, one_time: u16, payload: &[u8]) {
@@ -222,6 +262,10 @@ impl Script {
         }
         assert_eq!(text, frozen, "{name}.json");
     }
+}
+
+fn storage_key() -> StorageKey {
+    StorageKey::from_bytes(&[7; 32])
 }
 
 const PADDED: Padding = Padding::Buckets;
@@ -302,13 +346,69 @@ fn skips_losses_duplicates() {
 }
 
 #[test]
+fn refusals() {
+    let mut script = Script::new(6);
+    script.identity("alice");
+    script.identity("bob");
+    script.prekeys("bob", 1);
+    // Two sessions: with a one-time prekey, and without.
+    for expected in ["one-time", "last resort"] {
+        script.bundle("bob");
+        script.initiate("alice", "bob", expected.as_bytes());
+        let first = script.encrypt("alice", b"first", PADDED);
+        let second = script.encrypt("alice", b"second", PADDED);
+        script.accept("bob", second);
+        script.accept("bob", second);
+        script.accept("bob", first);
+        script.decrypt("bob", first);
+    }
+    let reply = script.encrypt("bob", b"reply", PADDED);
+    script.decrypt("alice", reply);
+    // More missing than keys are kept for.
+    let old = script.encrypt("alice", b"old", PADDED);
+    script.accept("bob", old);
+    script.lose("alice", 1_999);
+    let newer = script.encrypt("alice", b"newer", PADDED);
+    let newest = script.encrypt("alice", b"newest", PADDED);
+    let missing = script.encrypt("alice", b"missing", PADDED);
+    let last = script.encrypt("alice", b"last", PADDED);
+    script.decrypt("bob", newest);
+    script.decrypt("bob", old);
+    script.decrypt("bob", newer);
+    script.decrypt("bob", last);
+    script.decrypt("bob", newer);
+    // A rolled-back peer: the same number again; then a number that is new.
+    script.snapshot("alice");
+    let kept = script.encrypt("alice", b"kept", PADDED);
+    script.decrypt("bob", kept);
+    script.restore("alice");
+    let again = script.encrypt("alice", b"again", PADDED);
+    script.decrypt("bob", again);
+    script.decrypt("bob", kept);
+    let fresh = script.encrypt("alice", b"fresh", PADDED);
+    script.decrypt("bob", fresh);
+    // More missing than is skipped over: refused in the chain, abandoned at the turn.
+    script.lose("alice", 25_001);
+    let far = script.encrypt("alice", b"far", PADDED);
+    script.decrypt("bob", far);
+    let answer = script.encrypt("bob", b"answer", PADDED);
+    script.decrypt("alice", answer);
+    let turned = script.encrypt("alice", b"turned", PADDED);
+    script.decrypt("bob", turned);
+    script.decrypt("bob", far);
+    script.decrypt("bob", missing);
+    script
+        .check("refusals", "Replays, evicted keys, rollback, an abandoned chain, and the errors they give.");
+}
+
+#[test]
 fn padding_edges() {
     let mut script = Script::new(5);
     script.handshake(1, b"");
     let reply = script.encrypt("bob", b"", PADDED);
     script.decrypt("alice", reply);
-    for len in [0, 1, 217, 218, 473, 474, 985, 986, 1049, 1050] {
-        let message = script.encrypt("alice", &[0x61; 1050][..len], PADDED);
+    for len in [0, 1, 217, 218, 473, 474, 985, 986, 1049, 1050, 5000] {
+        let message = script.encrypt("alice", &[0x61; 5000][..len], PADDED);
         script.decrypt("bob", message);
     }
     for len in [0, 1, 11, 12, 256] {

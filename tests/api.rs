@@ -1,4 +1,12 @@
 //! Properties of the public types: what they can and cannot do, and their encodings.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that panics is a test that fails"
+)]
 
 use std::fmt::{Debug, Display};
 

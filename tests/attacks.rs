@@ -1,5 +1,13 @@
 //! Published attacks and failures, one by one, through the public API. The id of each is in the test's name; what
 //! takes a malicious peer that alters its own headers is in `src/session/hostile.rs`.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that panics is a test that fails"
+)]
 
 use std::collections::HashSet;
 

@@ -2,6 +2,14 @@
 //! everything has been dropped the whole memory of the process, heap and stack, is searched for them.
 //!
 //! Linux only: it reads `/proc/self/mem`.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that panics is a test that fails"
+)]
 #![cfg(target_os = "linux")]
 
 use std::{

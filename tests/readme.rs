@@ -1,4 +1,5 @@
 //! The README and the crate's documentation show the same code.
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 #[test]
 fn the_readme_shows_the_example_of_the_crate_docs() {

@@ -1,4 +1,12 @@
 //! A session from the outside: what a user of the crate may rely on.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that panics is a test that fails"
+)]
 
 use subrosa::{
     Error, IdentityKeyPair, MAX_PAYLOAD_LEN, MessageKind, Padding, PreKeyBundle, PreKeys, Session, UnixTime,
@@ -118,6 +126,84 @@ fn simultaneous_initiation_converges() {
         exchange(&mut a, &mut b, b"under way");
     }
     assert!(lower_won.iter().all(|count| *count > 0), "{lower_won:?}");
+}
+
+/// One side of several sessions with one peer, by the two rules of the specification (section 11). As in the crate's
+/// documentation.
+struct Side {
+    identity: IdentityKeyPair,
+    prekeys: PreKeys,
+    /// The last one is sent on.
+    sessions: Vec<Session>,
+}
+
+impl Side {
+    fn receive(&mut self, message: &[u8]) -> Vec<u8> {
+        for i in (0..self.sessions.len()).rev() {
+            match self.sessions[i].decrypt(message) {
+                Err(Error::UnknownSession) => continue,
+                result => {
+                    if MessageKind::of(message) == Ok(MessageKind::Ratchet) {
+                        let session = self.sessions.remove(i);
+                        self.sessions.push(session);
+                    }
+                    return result.unwrap();
+                }
+            }
+        }
+        let (accepted, content) = Session::accept(&self.identity, &mut self.prekeys, message).unwrap();
+        let keep = self.sessions.last().is_some_and(|sending| !sending.yields_to(&accepted));
+        self.sessions.insert(self.sessions.len() - usize::from(keep), accepted);
+        content
+    }
+
+    fn send(&mut self) -> Vec<u8> {
+        self.sessions.last_mut().unwrap().encrypt(b"text").unwrap()
+    }
+}
+
+/// Both begin at once, and the network holds the messages of each side back for as long as it likes: whatever the
+/// schedule, both sides end up sending on one session.
+#[test]
+fn crossing_sessions_meet_on_every_schedule() {
+    use rand::RngExt;
+    for seed in 0..60 {
+        let mut rng = seeded(seed);
+        let mut sides: [Side; 2] = std::array::from_fn(|_| {
+            let identity = IdentityKeyPair::generate_with_rng(&mut rng);
+            let prekeys = PreKeys::generate_with_rng(&identity, 1, NOW, &mut rng);
+            Side { identity, prekeys, sessions: Vec::new() }
+        });
+        for side in [0, 1] {
+            let bundle = sides[1 - side].prekeys.bundle().verify(NOW).unwrap();
+            let session = Session::initiate(&sides[side].identity, &bundle).unwrap();
+            sides[side].sessions.push(session);
+        }
+        let mut queues = [vec![sides[0].send()], vec![sides[1].send()]];
+        // The adversary: sends, and delivers any queued message of either side, in any order.
+        for _ in 0..rng.random_range(1..30) {
+            let side = rng.random_range(0..2usize);
+            if rng.random_range(0..2) == 0 || queues[side].is_empty() {
+                let message = sides[side].send();
+                queues[side].push(message);
+            } else {
+                let pick = rng.random_range(0..queues[side].len());
+                let message = queues[side].swap_remove(pick);
+                assert_eq!(sides[1 - side].receive(&message), b"text");
+            }
+        }
+        for (side, queue) in queues.into_iter().enumerate() {
+            for message in queue {
+                assert_eq!(sides[1 - side].receive(&message), b"text");
+            }
+        }
+        for side in [0, 1, 0, 1] {
+            let message = sides[side].send();
+            assert_eq!(sides[1 - side].receive(&message), b"text");
+        }
+        let sent_on = sides.each_ref().map(|side| side.sessions.last().unwrap().id());
+        assert_eq!(sent_on[0], sent_on[1], "seed {seed}");
+    }
 }
 
 #[test]

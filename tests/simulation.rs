@@ -1,5 +1,13 @@
 //! Long conversations over a network that loses, duplicates, delays, reorders and corrupts. Seeds are fixed and
 //! printed when something fails.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that panics is a test that fails"
+)]
 
 use rand::{Rng, RngExt};
 use subrosa::{Error, Session};

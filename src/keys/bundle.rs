@@ -49,8 +49,14 @@ impl PreKeyBundle {
         &self.identity_key
     }
 
-    /// Checks the signatures of the prekeys by the identity key, and that the signed prekey is not past its
-    /// `not_after` at `now`.
+    /// Until when it may be used: after that, fetch a newer one.
+    #[must_use]
+    pub fn not_after(&self) -> UnixTime {
+        self.signed_prekey.not_after()
+    }
+
+    /// Checks the signatures of the prekeys by the identity key, and that [`not_after`](Self::not_after) has not
+    /// passed at `now` (so a clock that is far ahead refuses every bundle).
     ///
     /// This says that the owner of [`identity_key`](VerifiedBundle::identity_key) made these keys, not that
     /// this is the person you mean: compare the identity key with the one that you know.

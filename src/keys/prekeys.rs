@@ -58,9 +58,12 @@ const MAX_ONE_TIME: usize = 4_096;
 /// ```
 pub struct PreKeys {
     identity_key: IdentityKey,
+    // Boxed: a vector that grows frees its old place with a copy of what was in it.
     /// The current one first.
+    #[allow(clippy::vec_box, reason = "as above")]
     signed: Vec<Box<SignedSecret>>,
     /// Oldest first.
+    #[allow(clippy::vec_box, reason = "as above")]
     one_time: Vec<Box<OneTimeSecret>>,
 }
 

@@ -1,5 +1,6 @@
 //! What the integration tests share: seeded peers.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use chacha20::ChaCha20Rng;
 use rand::SeedableRng;
