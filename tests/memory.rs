@@ -14,7 +14,6 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     fs::File,
     hint::black_box,
     io::{Read, Seek, SeekFrom},
@@ -23,6 +22,9 @@ use std::{
 
 use serde_json::Value;
 use subrosa::{IdentityKeyPair, Padding, PreKeys, Session, StorageKey, UnixTime};
+
+mod common;
+use common::Replay;
 
 /// Secrets are held under this mask throughout, so that the search does not find its own list.
 const MASK: u8 = 0xa5;
@@ -33,28 +35,6 @@ fn masked(text: &Value) -> Vec<u8> {
     let text = text.as_str().unwrap().as_bytes();
     text.chunks(2).map(|pair| (digit(pair[0]) << 4 | digit(pair[1])) ^ MASK).collect()
 }
-
-/// Gives the transcript's randomness, unmasking it where it is written to.
-struct Replay(std::vec::IntoIter<u8>);
-
-impl rand::TryRng for Replay {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        panic!("only bytes are drawn")
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        panic!("only bytes are drawn")
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        bytes.iter_mut().zip(&mut self.0).for_each(|(to, from)| *to = from ^ MASK);
-        Ok(())
-    }
-}
-
-impl rand::TryCryptoRng for Replay {}
 
 #[derive(Default)]
 struct Person {
@@ -73,7 +53,7 @@ fn act(steps: &[Value]) -> HashMap<&str, Person> {
     let mut messages = Vec::new();
     for step in steps {
         let person = people.entry(step["who"].as_str().unwrap()).or_default();
-        let mut rng = Replay(masked(&step["random"]).into_iter());
+        let mut rng = Replay::new(masked(&step["random"]), MASK);
         let message = || -> &Vec<u8> { &messages[step["message"].as_u64().unwrap() as usize] };
         match step["op"].as_str().unwrap() {
             "identity" => person.identity = Some(IdentityKeyPair::generate_with_rng(&mut rng)),

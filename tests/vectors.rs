@@ -9,34 +9,13 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use std::{collections::HashMap, convert::Infallible, fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use serde_json::Value;
 use subrosa::{IdentityKey, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime};
 
-/// Gives the bytes that the transcript says, and no others.
-struct Replay(Vec<u8>);
-
-impl rand::TryRng for Replay {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        panic!("only bytes are drawn")
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        panic!("only bytes are drawn")
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        assert!(self.0.len() >= bytes.len(), "more randomness drawn than in the transcript");
-        let rest = self.0.split_off(bytes.len());
-        bytes.copy_from_slice(&std::mem::replace(&mut self.0, rest));
-        Ok(())
-    }
-}
-
-impl rand::TryCryptoRng for Replay {}
+mod common;
+use common::Replay;
 
 #[derive(Default)]
 struct Person {
@@ -63,7 +42,7 @@ fn replay(path: &Path) -> usize {
         let place = format!("{}, step {number}", path.display());
         let who = step["who"].as_str().unwrap();
         let person = people.entry(who.into()).or_default();
-        let mut rng = Replay(bytes(step, "random"));
+        let mut rng = Replay::new(bytes(step, "random"), 0);
         let message = || -> &Vec<u8> { &messages[step["message"].as_u64().unwrap() as usize] };
         match step["op"].as_str().unwrap() {
             "identity" => {
@@ -139,7 +118,7 @@ fn replay(path: &Path) -> usize {
             }
             other => panic!("{place}: unknown op {other}"),
         }
-        assert!(rng.0.is_empty(), "{place}: less randomness drawn than in the transcript");
+        assert!(rng.is_used_up(), "{place}: less randomness drawn than in the transcript");
     }
     steps.len()
 }

@@ -1,9 +1,11 @@
 //! What the integration tests share: seeded peers.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
+
+use std::convert::Infallible;
 
 use chacha20::ChaCha20Rng;
-use rand::SeedableRng;
+use rand::{SeedableRng, TryCryptoRng, TryRng};
 use subrosa::{IdentityKeyPair, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime, VerifiedBundle};
 
 /// The time of every test.
@@ -23,6 +25,45 @@ pub fn storage_key() -> StorageKey {
 pub fn state(session: &Session) -> Vec<u8> {
     session.seal(&storage_key())
 }
+
+/// Gives the randomness that a transcript says, and no other.
+pub struct Replay {
+    bytes: std::vec::IntoIter<u8>,
+    mask: u8,
+}
+
+impl Replay {
+    /// Bytes that are held under a mask, which is taken off where they are written to.
+    pub fn new(bytes: Vec<u8>, mask: u8) -> Self {
+        Self { bytes: bytes.into_iter(), mask }
+    }
+
+    /// Whether all of it was drawn.
+    pub fn is_used_up(&self) -> bool {
+        self.bytes.as_slice().is_empty()
+    }
+}
+
+impl TryRng for Replay {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        unimplemented!("only bytes are drawn")
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        unimplemented!("only bytes are drawn")
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for to in bytes {
+            *to = self.bytes.next().expect("more randomness drawn than in the transcript") ^ self.mask;
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Replay {}
 
 /// Two people, of whom Bob has prekeys.
 pub struct Pair {
