@@ -10,19 +10,19 @@
 
 #[cfg(test)]
 mod hostile;
+mod state;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use rand::{CryptoRng, TryCryptoRng};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, IdentityKey, IdentityKeyPair, MessageKind, Padding, PreKeys, StorageKey, VerifiedBundle,
     crypto::{
         kdf::{self, Label},
         random,
-        secret::{constant_time_eq, scrub_deep_stack, scrub_stack},
+        secret::{scrub_deep_stack, scrub_stack},
     },
     handshake,
     ratchet::{Cold, Envelope, TripleRatchet},
@@ -32,6 +32,9 @@ use crate::{
         message::{HandshakePart, Message},
     },
 };
+
+pub use state::SessionId;
+use state::{Hot, Progress};
 
 /// One side of an end-to-end encrypted conversation with one peer.
 ///
@@ -52,52 +55,6 @@ pub struct Session {
     cold: Box<Cold>,
     /// Random at creation and at every opening, never stored: two sessions out of one stored state differ.
     incarnation: u32,
-}
-
-/// What every message changes.
-#[derive(Serialize, Deserialize)]
-struct Hot {
-    id: SessionId,
-    /// h2 of the handshake: authenticated with every message.
-    associated_data: [u8; 32],
-    peer: IdentityKey,
-    used_one_time_prekey: bool,
-    padding: Padding,
-    progress: Progress,
-    ratchet: TripleRatchet,
-    /// Counts the changes of the cold half, to tell whether stored halves belong together.
-    cold_generation: u64,
-}
-
-/// How far the handshake has come.
-#[derive(Serialize, Deserialize)]
-enum Progress {
-    /// Initiated here, no reply yet: the handshake part to repeat.
-    Unanswered(Vec<u8>),
-    /// Initiated here, and the peer has replied.
-    Answered,
-    /// Accepted here: the hash of the handshake part, to know repeats by.
-    Accepted([u8; 32]),
-}
-
-/// Names a session, on both sides alike: 32 bytes. Not secret, never on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SessionId([u8; 32]);
-
-impl SessionId {
-    /// The bytes.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 32] {
-        self.0
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionId(")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
-    }
 }
 
 /// What the first message of a peer brings.
@@ -481,27 +438,6 @@ impl Session {
     fn with_incarnation(hot: Box<Hot>, cold: Box<Cold>, rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
         let incarnation = u32::from_be_bytes(*random::fill(rng)?.as_bytes());
         Ok(Self { hot, cold, incarnation })
-    }
-}
-
-impl Hot {
-    /// What ties a sealed cold half to this hot one: session id | generation.
-    fn cold_context(&self) -> [u8; 40] {
-        let mut context = [0; _];
-        let (id, generation) = context.split_at_mut(32);
-        id.copy_from_slice(&self.id.0);
-        generation.copy_from_slice(&self.cold_generation.to_be_bytes());
-        context
-    }
-
-    /// Whether this handshake part is the one that the session was accepted from.
-    fn is_repeat(&self, part: &[u8]) -> bool {
-        match &self.progress {
-            Progress::Accepted(digest) => {
-                constant_time_eq(digest, &kdf::hash(Label::HANDSHAKE_PART, &[part]))
-            }
-            Progress::Unanswered(_) | Progress::Answered => false,
-        }
     }
 }
 

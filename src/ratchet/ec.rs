@@ -23,7 +23,6 @@ use super::{
     HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey, RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
     header::SealedHeader,
-    skipped::SkippedMessageKeys,
 };
 use crate::{
     Error,
@@ -37,8 +36,11 @@ use crate::{
     wire::header::{HEADER_LEN, Header},
 };
 
+mod cold;
 mod receipts;
 
+use cold::ClosedChain;
+pub(crate) use cold::EcCold;
 use receipts::Receipts;
 
 /// What both sides start from.
@@ -83,25 +85,6 @@ struct ReceivingChain {
     header_key: HeaderKey,
     chain: Chain<Ec>,
     receipts: Receipts,
-}
-
-/// A receiving chain that has ended with messages still missing.
-#[derive(Serialize, Deserialize)]
-struct ClosedChain {
-    sequence: u32,
-    ratchet_key: AgreementPublic,
-    header_key: HeaderKey,
-    /// How many messages it had, as the peer said.
-    length: u32,
-    receipts: Receipts,
-}
-
-/// The cold half: keys of missing messages, and the header keys to know them by.
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct EcCold {
-    keys: SkippedMessageKeys<Ec>,
-    /// Newest last; boxed so that the queue can move without leaving copies of header keys behind.
-    closed: VecDeque<Box<ClosedChain>>,
 }
 
 /// What the next message of the sending chain is made with.
@@ -458,22 +441,6 @@ fn receipts<'a>(
     match receiving {
         Some(chain) if chain.sequence == sequence => Some(&mut chain.receipts),
         _ => closed.iter_mut().find(|chain| chain.sequence == sequence).map(|chain| &mut chain.receipts),
-    }
-}
-
-impl EcCold {
-    /// The key of a message that is behind in its chain, or why there is none.
-    fn missing(&self, sequence: u32, receipts: &Receipts, header: &Header) -> Result<MessageKey<Ec>, Error> {
-        match self.keys.get(sequence, header.message_number) {
-            Some(key) => Ok(key.duplicate()),
-            None => Err(receipts.judge(header.message_number, header.incarnation)),
-        }
-    }
-
-    /// Wipes the header keys of closed chains of which nothing is missing any more.
-    fn drop_complete(&mut self) {
-        let Self { keys, closed } = self;
-        closed.retain(|chain| keys.has(chain.sequence));
     }
 }
 
