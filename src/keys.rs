@@ -21,6 +21,7 @@ pub use prekey::{OneTimePreKey, SignedPreKey};
 pub use prekeys::PreKeys;
 pub use time::UnixTime;
 
+pub(crate) use identity::sealed_state as sealed_identity_key;
 pub(crate) use prekey::PreKeyId;
 pub(crate) use prekeys::ResponderKeys;
 pub(crate) use replay::Fingerprint;

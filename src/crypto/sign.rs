@@ -51,6 +51,11 @@ impl SigningPublic {
         Self(*bytes).parsed().map(|_| Self(*bytes))
     }
 
+    /// A key that was checked before it was sealed into our own state.
+    pub(crate) fn from_sealed_state(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

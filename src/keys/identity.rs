@@ -122,6 +122,21 @@ impl FromStr for IdentityKey {
     }
 }
 
+/// `serde` of an identity key in sealed state: it was checked before it was sealed, and the seal has just been
+/// checked, so opening a session costs no curve arithmetic.
+pub(crate) mod sealed_state {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(key: &IdentityKey, serializer: S) -> Result<S::Ok, S::Error> {
+        (key.signing.as_bytes(), &key.agreement).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IdentityKey, D::Error> {
+        let (signing, agreement) = Deserialize::deserialize(deserializer)?;
+        Ok(IdentityKey { signing: SigningPublic::from_sealed_state(signing), agreement })
+    }
+}
+
 /// The text form in human-readable formats, 64 bytes in binary ones.
 impl Serialize for IdentityKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

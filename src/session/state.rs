@@ -20,6 +20,7 @@ pub(super) struct Hot {
     pub(super) id: SessionId,
     /// h2 of the handshake: authenticated with every message.
     pub(super) associated_data: [u8; 32],
+    #[serde(with = "crate::keys::sealed_identity_key")]
     pub(super) peer: IdentityKey,
     pub(super) used_one_time_prekey: bool,
     pub(super) padding: Padding,
