@@ -12,12 +12,12 @@ import pathlib
 import subrosa
 from subrosa import (
     AEAD, KIND_INITIAL, KIND_RATCHET, SUITE, XAEAD, Bundle, Header, Identity, Message, Prekeys, ProtocolError,
-    UsageError, accept, body_key, encode_body, identity_from_text, identity_text, initiate, u8, u32,
+    Sessions, accept, body_key, encode_body, identity_from_text, identity_text, initiate, u8, u32,
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-REQUIRED = {"handshake_last_resort", "handshake_one_time", "padding", "skips", "turns"}
-FEWEST_FILES = 5
+REQUIRED = {"handshake_last_resort", "handshake_one_time", "padding", "refusals", "skips", "turns"}
+FEWEST_FILES = 6
 
 COMMON = {"who", "op", "random", "secrets"}
 FIELDS = {
@@ -26,9 +26,12 @@ FIELDS = {
     "bundle": [{"bundle"}],
     "initiate": [{"peer", "payload", "session_id"}],
     "encrypt": [{"content", "padding", "message"}],
-    "accept": [{"message", "content", "payload", "peer_identity", "session_id"}],
+    "lose": [{"count"}],
+    "accept": [{"message", "content", "payload", "peer_identity", "session_id"}, {"message", "error"}],
     "decrypt": [{"message", "content"}, {"message", "error"}],
     "reopen": [set()],
+    "snapshot": [set()],
+    "restore": [set()],
 }
 SECRETS = {
     "EK_A private", "KEM coins", "h1", "DH(EK_A, IK_B)", "DH(EK_A, SPK_B)", "DH(EK_A, OPK_B)", "ss", "ck1",
@@ -132,7 +135,7 @@ def damaged(message, fresh):
     yield "twice: the last 24 bytes are right", "Unauthentic", message + message
     if m.handshake:
         stripped = u8(KIND_RATCHET) + message[header:]
-        yield "handshake part removed", "Malformed" if fresh else lost, stripped
+        yield "handshake part removed", "UnknownSession", stripped
         yield "flag", "Malformed", flipped(message, 9, 0x80)
         yield "other flag", "UnknownPreKey Unauthentic Malformed InvalidKey UnknownSession", flipped(message, 9)
         ek_a = 10 if m.handshake.one_time_id is None else 18
@@ -144,7 +147,9 @@ def damaged(message, fresh):
             yield "one-time prekey id", "UnknownPreKey" if fresh else lost, flipped(message, 17)
         yield "signed prekey id", "UnknownPreKey" if fresh else lost, flipped(message, 1)
         yield "EK_A", lost, flipped(message, ek_a)
-        yield "EK_A, bit 255", "InvalidKey" if fresh else lost, flipped(message, ek_a + 31, 0x80)
+        not_canonical = flipped(message, ek_a + 31, 0x80)
+        yield "EK_A, bit 255", "InvalidKey" if fresh else lost, not_canonical
+        yield "EK_A, bit 255, and signed prekey id", "InvalidKey" if fresh else lost, flipped(not_canonical, 1)
         small = message[:ek_a] + bytes(32) + message[ct:]
         yield "EK_A of small order", "InvalidKey" if fresh else lost, small
         yield "CT, first byte", lost, flipped(message, ct)
@@ -161,8 +166,8 @@ def damaged(message, fresh):
 
 class Replay:
     def __init__(self):
-        self.identities, self.prekeys, self.bundles, self.now = {}, {}, {}, {}
-        self.sessions, self.messages = {}, []
+        self.identities, self.prekeys, self.bundles, self.now = {}, {}, {}, None
+        self.sessions, self.snapshots, self.messages = {}, {}, []
 
     def step(self, s):
         op, who = s["op"], s["who"]
@@ -191,20 +196,18 @@ class Replay:
             raise Disagreement("binding does not verify")
 
     def op_prekeys(self, s, who, rng, trace):
-        self.now[who] = s["now"]
+        self.now = s["now"]
         self.prekeys[who] = Prekeys.generate(self.identities[who], rng, s["now"], s["one_time"])
 
     def op_bundle(self, s, who, rng, trace):
         ours = self.prekeys[who].bundle(self.identities[who]).encode()
         same("bundle", ours.hex(), s["bundle"])
         self.bundles[who] = bytes.fromhex(s["bundle"])
-        Bundle.decode(self.bundles[who]).verify(self.now[who])
+        Bundle.decode(self.bundles[who]).verify(self.now)
 
     def op_initiate(self, s, who, rng, trace):
         bundle = Bundle.decode(self.bundles[s["peer"]])
-        session = initiate(
-            self.identities[who], bundle, bytes.fromhex(s["payload"]), self.now[s["peer"]], rng, trace
-        )
+        session = initiate(self.identities[who], bundle, bytes.fromhex(s["payload"]), self.now, rng, trace)
         same("peer", session.peer, self.identities[s["peer"]].key)
         self.start(s, who, session)
 
@@ -221,12 +224,20 @@ class Replay:
         session = self.sessions[who]
         refused("UnknownSession", "own message", lambda: session.decrypt(message, []), session)
 
+    def op_lose(self, s, who, rng, trace):
+        self.sessions[who].lose(s["count"], rng)
+
     def op_accept(self, s, who, rng, trace):
         message, identity, prekeys = self.messages[s["message"]], self.identities[who], self.prekeys[who]
 
         def none(n):
             raise Disagreement("random bytes drawn for a bad message")
 
+        if "error" in s:
+            session = self.sessions.get(who)
+            action = lambda: accept(identity, prekeys, message, none, trace)  # noqa: E731
+            refused(s["error"], "accept", action, prekeys, session)
+            return
         for what, names, bad in damaged(message, fresh=True):
             refused(names, f"accept, {what}", lambda: accept(identity, prekeys, bad, none, []), prekeys)
         session, content, payload = accept(identity, prekeys, message, rng, trace)
@@ -245,9 +256,18 @@ class Replay:
         for what, names, bad in damaged(message, fresh=False):
             refused(names, f"decrypt, {what}", lambda: session.decrypt(bad, []), session)
         same("content", session.decrypt(message, trace).hex(), s["content"])
-        refused("Duplicate UnknownSession", "decrypt, again", lambda: session.decrypt(message, []), session)
+        # UnknownSession if its chain had no more keys, TooOld if the rest of its chain was abandoned.
+        names = "Duplicate UnknownSession" + " TooOld" * any(c.forgotten == c.length for c in session.closed)
+        refused(names, "decrypt, again", lambda: session.decrypt(message, []), session)
 
     def op_reopen(self, s, who, rng, trace):
+        self.sessions[who].reopen(rng)
+
+    def op_snapshot(self, s, who, rng, trace):
+        self.snapshots[who] = self.sessions[who].clone()
+
+    def op_restore(self, s, who, rng, trace):
+        self.sessions[who] = self.snapshots[who].clone()
         self.sessions[who].reopen(rng)
 
 
@@ -402,7 +422,7 @@ def ed_times(n, point):
 def small_order_signature(key, torsion):
     """(R, message) such that R + (h mod L) (key's part of small order) is the neutral point.
 
-    It is not the same for h itself, and the document does not say which. Libraries reduce h, and we use one.
+    It is not the same for h itself: section 2 says that the hash is reduced.
     """
     for i in range(1000):
         message = u32(i)
@@ -468,12 +488,12 @@ def check_bundles():
             record = forged.one_time.record
             forged.one_time.signature = bob.sign(subrosa.L_SIGNED_PREKEY + SUITE + record + bob.key)
             bad("InvalidSignature", "label", forged.encode())
-        try:
-            initiate(alice, good, bytes(513), NOW, seeded("x"), [])
-        except UsageError:
-            holds("payload too long", True)
-        else:
-            raise Disagreement("payload of 513 bytes accepted")
+            # Every key comes before every signature.
+            modulus = encoded[:2000] + b"\xff" * 3 + encoded[2003:]
+            bad("InvalidKey", "signed prekey's signature, one-time prekey's modulus", flipped(modulus, 1737))
+        bad("InvalidSignature", "signature, and expired", flipped(encoded, 1737), end + 1)
+        too_long = lambda: initiate(alice, good, bytes(513), NOW, seeded("x"), [])  # noqa: E731
+        refused("PayloadTooLong", "payload of 513 bytes", too_long)
 
 
 class Liar:
@@ -533,14 +553,77 @@ def check_handshake():
     prekeys.rotate(bob, rng, NOW + 37 * subrosa.DAY + 1)
     bad("UnknownPreKey", "signed prekey deleted", messages[1])
 
-    # Both at once.
-    a = Pair("both").alice
-    holds("unanswered", not second.answered and a.answered)
-    low, high = sorted((second, a), key=lambda s: s.id)
-    low.answered = high.answered = False
-    holds("lower id", subrosa.preferred(low, high) is low and subrosa.preferred(high, low) is low)
-    low.answered = True
-    holds("accepted last", subrosa.preferred(low, high) is high)
+
+class Side:
+    """One of two people with all sessions that he has with the other."""
+
+    def __init__(self, identity, seed):
+        self.identity, self.rng, self.sessions = identity, seeded(seed), Sessions()
+        self.prekeys = Prekeys.generate(identity, self.rng, NOW, 0)
+
+    def initiate(self, peer):
+        bundle = peer.prekeys.bundle(peer.identity)
+        session = initiate(self.identity, bundle, b"", NOW, self.rng, [])
+        self.sessions.initiated(session)
+        return session
+
+    def send(self):
+        return self.sessions.sent_on.encrypt(b"x", "none", self.rng, [])
+
+    def read(self, message):
+        accept_new = lambda m: accept(self.identity, self.prekeys, m, self.rng, [])  # noqa: E731
+        holds("content", self.sessions.receive(message, accept_new) == b"x")
+        return self.sessions.sent_on.id
+
+
+def check_sessions():
+    for swapped in (False, True):  # once with the lower session id here, once there
+        alice, bob, _ = people()
+
+        def begin():
+            a, b = Side(alice, "alice's sessions"), Side(bob, "bob's sessions")
+            ids = a.initiate(b).id, b.initiate(a).id
+            return ((b, a) if swapped else (a, b)) + (min(ids),)
+
+        # Both at once: the lower one on both sides. The other stays for receiving.
+        a, b, low = begin()
+        from_a, from_b, late = a.send(), b.send(), b.send()
+        holds("both at once", b.read(from_a) == a.read(from_b) == low)
+        holds("an initial message does not change it", a.read(late) == low)
+        holds("both at once, used", b.read(a.send()) == a.read(b.send()) == low)
+        holds("both kept", len(a.sessions.list) == len(b.sessions.list) == 2)
+
+        # B's first message is held back until B's answer on A's session was read.
+        a, b, low = begin()
+        from_a, from_b = a.send(), b.send()
+        b.read(from_a)
+        answer = b.send()
+        if answer[0] == KIND_RATCHET:
+            a.read(answer)
+            held = a.read(from_b)
+            holds("sides differ", held != b.sessions.sent_on.id == low)
+            holds("they meet", b.read(a.send()) == held)
+        else:
+            held = a.read(from_b)
+            holds("the answer is an initial message of B's own session", a.read(answer) == held == low)
+        holds("they stay", a.read(b.send()) == b.read(a.send()) == held)
+
+    # Not at once: the session accepted last. The old one still reads.
+    a, b = Side(alice, "alice's sessions"), Side(bob, "bob's sessions")
+    old = a.initiate(b).id
+    first = a.send()
+    holds("first session", b.read(first) == a.read(b.send()) == old)
+    in_old, damaged_in_old = a.send(), flipped(a.send(), -25)
+    new = a.initiate(b).id
+    holds("accepted last", b.read(a.send()) == new != old)
+    before = copy.deepcopy(b.sessions)
+    # The search ends with any result but UnknownSession, and goes on to section 7 with that.
+    refused("Unauthentic", "body, in the older session", lambda: b.read(damaged_in_old))
+    refused("Replayed", "header of an initial message", lambda: b.read(flipped(first, -24)))
+    refused("UnknownSession", "header of a ratchet message", lambda: b.read(flipped(in_old, -24)))
+    holds("sessions unchanged", b.sessions == before)
+    holds("a ratchet message changes it", b.read(in_old) == old)
+    refused("Duplicate", "a duplicate", lambda: b.read(in_old))
 
 
 def forge(session, body=None, prefix=u8(KIND_RATCHET), **changes):
@@ -611,12 +694,7 @@ def check_peer():
         tired = p.alice.clone()
         p.send(tired)
         (tired.sending.chain if chain == "sending" else tired.pq_sending).n = 2**32 - 1
-        try:
-            p.send(tired)
-        except UsageError:
-            holds("chain used up", True)
-        else:
-            raise Disagreement(f"{chain}: number 2^32 - 1 used")
+        refused("CounterExhausted", f"{chain}: number 2^32 - 1", lambda: p.send(tired), tired)
 
 
 def jump(session, ec, pq):
@@ -657,6 +735,18 @@ def check_rollback():
     p.read(p.send(p.alice))
     p.refuse("PeerRolledBack", "beyond a closed chain", p.send(old))
     holds("closed chain", len(p.bob.closed) == 1)
+
+    # A pn below the chain's position: the position is the length.
+    p = Pair("rollback pn")
+    sent = [p.send(p.alice) for _ in range(3)]
+    for message in (sent[0], sent[2]):
+        p.read(message)
+    p.turn()
+    turned = p.alice.clone()
+    p.send(turned)
+    p.read(forge(turned, pn=1))
+    p.refuse("Duplicate", "beyond pn, not beyond the position", sent[2])
+    p.read(sent[1])
 
     # 16 incarnations are remembered; after that nobody is accused.
     for restarts, name in ((15, "PeerRolledBack"), (16, "Duplicate")):
@@ -758,12 +848,30 @@ def check_padding():
     p.read(message, largest)
     too_long = u32(2**24 - 38) + bytes(2**24 - 4)
     p.refuse("Malformed", "content too long", forge(p.alice, too_long))
-    try:
-        p.alice.encrypt(largest + b"\0", "none", p.rng, [])
-    except UsageError:
-        holds("content too long", True)
-    else:
-        raise Disagreement("content too long was sent")
+    more = largest + b"\0"
+    refused("ContentTooLong", "content too long", lambda: p.alice.encrypt(more, "none", p.rng, []), p.alice)
+
+
+def check_stored_state():
+    """That section 14 is complete and consistent. There is no vector: the state is local to a device."""
+    key, state = bytes(range(32)), b"state" * 20
+    for kind, length in subrosa.CONTEXT_LENGTH.items():
+        context = bytes(range(length))
+        sealed = subrosa.seal_state(key, kind, context, state)
+        holds("length of sealed state", len(sealed) == 1 + 24 + len(state) + 16)
+        holds("sealed state", subrosa.open_state(key, kind, context, sealed) == state)
+        holds("nonce", subrosa.seal_state(key, kind, context, state + b"x")[1:25] != sealed[1:25])
+        for i in range(1, len(sealed)):
+            altered = flipped(sealed, i)
+            refused("Unauthentic", "sealed state", lambda: subrosa.open_state(key, kind, context, altered))
+        other = context[:-1] + b"x" if context else b"x"
+        refused("Unauthentic", "context", lambda: subrosa.open_state(key, kind, other, sealed))
+        refused("Unauthentic", "storage key", lambda: subrosa.open_state(bytes(32), kind, context, sealed))
+        refused("Malformed", "kind", lambda: subrosa.open_state(key, kind ^ 0x80, context, sealed))
+        refused("UnsupportedVersion", "version", lambda: subrosa.open_state(key, kind, context, flipped(sealed, 0, 2)))
+        refused("Malformed", "short", lambda: subrosa.open_state(key, kind, context, sealed[:40]))
+        renamed = u8(kind ^ 0x10) + sealed[1:]
+        refused("Unauthentic", "sealed as another kind", lambda: subrosa.open_state(key, kind ^ 0x10, context, renamed))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -779,7 +887,7 @@ def main():
     steps = sum(replay(p) for p in paths)
     for check in (
         check_text_form, check_keys, check_bundles, check_handshake, check_peer, check_rollback, check_skipping,
-        check_padding,
+        check_padding, check_sessions, check_stored_state,
     ):  # fmt: skip
         check()
     print(f"of our own: {checks} checks, every refusal left the state unchanged")

@@ -29,16 +29,13 @@ class ProtocolError(Exception):
         "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired",
         "Duplicate", "TooOld", "TooFarAhead", "UnknownSession", "PeerRolledBack",
         "UnknownPreKey", "Replayed", "ReplayRecordFull",
+        "ContentTooLong", "PayloadTooLong", "CounterExhausted",
     )  # fmt: skip
 
     def __init__(self, name, why=""):
         assert name in self.NAMES, name
         super().__init__(f"{name}: {why}" if why else name)
         self.name = name
-
-
-class UsageError(Exception):
-    """The caller asked for something that must not be sent. The document has no name for these."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -87,6 +84,8 @@ L_MESSAGE = _label("message")
 L_HEDGE_SECRET = _label("hedge secret")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
 L_HEDGED_RATCHET_KEY = _label("hedged ratchet key")
+L_STORAGE = _label("storage")
+L_SEALED_STATE = _label("sealed state")
 
 
 def H(label, m):
@@ -178,7 +177,7 @@ def X25519(k, u):
     return result
 
 
-# Ed25519. The library compares encodings of R (cofactorless) and refuses s >= L, but not points of small order.
+# Ed25519. The library compares encodings of R, reduces the hash, and refuses s >= L, but not points of small order.
 
 ED_D = -121665 * pow(121666, -1, P25519) % P25519
 ED_L = 2**252 + 27742317777372353535851937790883648493
@@ -446,9 +445,11 @@ class PublicPrekey:
     def encode(self):
         return self.record + self.signature
 
-    def verify(self, ik):
+    def check_keys(self):
         check_x25519_key(self.x_key)
         check_kem_key(self.kem_key)
+
+    def verify(self, ik):
         if not ed25519_verify(ik[:32], self.signature, self.label + SUITE + self.record + ik):
             raise ProtocolError("InvalidSignature")
 
@@ -474,10 +475,12 @@ class Bundle:
         return cls(b[1:65], signed, PublicPrekey.one_time(b[1739:]) if b[1738] else None)
 
     def verify(self, now):
+        prekeys = [self.signed] + ([self.one_time] if self.one_time else [])
         check_identity_key(self.ik)
-        self.signed.verify(self.ik)
-        if self.one_time:
-            self.one_time.verify(self.ik)
+        for prekey in prekeys:
+            prekey.check_keys()
+        for prekey in prekeys:
+            prekey.verify(self.ik)
         if now > self.signed.not_after:
             raise ProtocolError("Expired")
 
@@ -714,13 +717,13 @@ def session_secrets(handshake, h1, ck1, c, ik_a, dh, trace):
 def initiate(identity, bundle, payload, now, rng, trace):
     """A session of the initiator, from a bundle not yet verified."""
     if len(payload) > MAX_PAYLOAD:
-        raise UsageError("payload too long")
+        raise ProtocolError("PayloadTooLong")
     bundle.verify(now)
     signed, one_time = bundle.signed, bundle.one_time
 
     hedged = HKDF(
         rng(32), identity.hedge_secret, L_HEDGED_HANDSHAKE,
-        bundle.ik + signed.id + (one_time.id if one_time else bytes(8)), 64,
+        bundle.ik + signed.id + (one_time.id if one_time else bytes(8)) + payload, 64,
     )  # fmt: skip
     ek_private, coins = cut(hedged, 32, 32)
     note(trace, "EK_A private", ek_private)
@@ -750,24 +753,24 @@ def accept(identity, prekeys, message, rng, trace):
     m = Message.decode(message)
     hs = m.handshake
     if hs is None:
-        raise ProtocolError("Malformed", "not an initial message")
+        raise ProtocolError("UnknownSession", "a ratchet message")
 
+    check_x25519_key(hs.ek_a)
     signed = next((s for s in prekeys.signed if s.public.id == hs.signed_id), None)
     one_time = None
     if hs.one_time_id is not None:
         one_time = next((o for o in prekeys.one_time if o.public.id == hs.one_time_id), None)
     if signed is None or (hs.one_time_id is not None and one_time is None):
         raise ProtocolError("UnknownPreKey")
-    check_x25519_key(hs.ek_a)
 
     record = one_time.public.record if one_time else None
     h1 = transcript_1(identity.key, signed.public.record, record, hs.ek_a, hs.ct)
-    note(trace, "h1", h1)
     if one_time is None:
         if h1[:16] in signed.replays:
             raise ProtocolError("Replayed")
         if len(signed.replays) >= REPLAY_RECORD:
             raise ProtocolError("ReplayRecordFull")
+    note(trace, "h1", h1)  # not before: the vectors list no secrets of a step that fails with Replayed
 
     ck1, k = chain_key_1(
         h1,
@@ -848,15 +851,14 @@ class Receiving:
     header_key: bytes
     ratchet_key: bytes
     chain: Chain | None  # None when closed
-    length: int | None = None  # when closed: the pn that closed it
-    discarded: int = -1  # keys up to this number may have been discarded
-    incarnations: list = field(default_factory=list)
+    length: int | None = None  # when closed: the pn that closed it, or its position if that was greater
+    forgotten: int = 0  # the highest number whose key was discarded unused, plus one
+    incarnations: list = field(default_factory=list)  # first seen longest ago first
     forgot: bool = False  # an incarnation
 
     def see(self, incarnation):
-        if incarnation in self.incarnations:
-            self.incarnations.remove(incarnation)
-        self.incarnations.append(incarnation)
+        if incarnation not in self.incarnations:
+            self.incarnations.append(incarnation)
         if len(self.incarnations) > MAX_INCARNATIONS:
             del self.incarnations[0]
             self.forgot = True
@@ -934,9 +936,9 @@ class Session:
 
     def encrypt(self, content, padding, rng, trace):
         if len(content) > MAX_CONTENT:
-            raise UsageError("content too long")
+            raise ProtocolError("ContentTooLong")
         if self.pq_sending.n >= U32_MAX or (self.sending and self.sending.chain.n >= U32_MAX):
-            raise UsageError("chain used up")
+            raise ProtocolError("CounterExhausted")
 
         if self.sending is None:  # turn when sending
             self.own_private = HKDF(rng(32), self.rk, L_HEDGED_RATCHET_KEY, self.peer_key, 32)
@@ -961,6 +963,13 @@ class Session:
         sealed_header = XAEAD(self.sending.header_key, sealed_body[-24:], SUITE + prefix, header)
         return prefix + sealed_header + sealed_body
 
+    def lose(self, count, rng):
+        """Encrypt so many messages of which nothing is left but the numbers that they used."""
+        if count:
+            self.encrypt(b"", "none", rng, [])  # it makes the turn
+            for chain in (self.sending.chain, self.pq_sending):
+                chain.skip_to(chain.n + count - 1, keep=0)
+
     # 10: receiving
 
     def decrypt(self, message, trace):
@@ -984,7 +993,7 @@ class Session:
         pq_keep = MAX_SKIPPED
         if chain is None:
             if self.receiving and header.pn - self.receiving.chain.n > MAX_EC_SKIP:
-                pq_keep = min(header.n, MAX_SKIPPED)  # the rest is abandoned, and its PQ keys are of no use
+                pq_keep = min(header.n, MAX_SKIPPED)  # the rest is abandoned: the others have no EC keys
             mk_ec = self._turn_and_step(header, trace)
             chain = self.receiving
         elif chain.chain and header.n >= chain.chain.n:
@@ -1027,14 +1036,14 @@ class Session:
     def _skip_receiving(self, n):
         current = self.receiving
         if n - current.chain.n > MAX_SKIPPED:
-            current.discarded = n - MAX_SKIPPED - 1
+            current.forgotten = n - MAX_SKIPPED
         for number_of_key, mk in current.chain.skip_to(n).items():
             self.ec_skipped[current.serial, number_of_key] = mk
         for serial, number_of_key in sorted(self.ec_skipped)[: max(0, len(self.ec_skipped) - MAX_SKIPPED)]:
             del self.ec_skipped[serial, number_of_key]
             for chain in self.closed + [current]:
                 if chain.serial == serial:
-                    chain.discarded = max(chain.discarded, number_of_key)
+                    chain.forgotten = max(chain.forgotten, number_of_key + 1)
 
     def _turn_and_step(self, header, trace):
         """Turn when receiving, and the message key of the new chain's number n."""
@@ -1043,10 +1052,10 @@ class Session:
         old = self.receiving
         if old:
             if header.pn - old.chain.n > MAX_EC_SKIP:
-                old.discarded = header.pn - 1  # the rest is abandoned
+                old.forgotten = header.pn  # the rest is abandoned
             elif header.pn > old.chain.n:
                 self._skip_receiving(header.pn)
-            old.chain, old.length = None, header.pn
+            old.chain, old.length = None, max(header.pn, old.chain.n)
             self.closed.append(old)
         chain, nhk = self._root_step(header.ratchet_key, trace)
         self.receiving = Receiving(self.chains_seen, self.nhkr, header.ratchet_key, chain)
@@ -1064,7 +1073,7 @@ class Session:
         mk = self.ec_skipped.pop((chain.serial, header.n), None)
         if mk is not None:
             return mk
-        if header.n <= chain.discarded:
+        if header.n < chain.forgotten:
             raise ProtocolError("TooOld", "EC")
         if chain.forgot or header.incarnation in chain.incarnations:
             raise ProtocolError("Duplicate")
@@ -1104,8 +1113,63 @@ def body_key(mk_ec, mk_pq, header, trace):
 # 11: sessions
 
 
-def preferred(own, accepted):
-    """The session to send on when `own`, initiated here, exists and the peer's `accepted` arrives."""
-    if not own.answered and own.id < accepted.id:
-        return own
-    return accepted
+@dataclass
+class Sessions:
+    """The sessions with one peer. `list` has the most recent first."""
+
+    list: list = field(default_factory=list)
+    sent_on: Session | None = None
+
+    def add(self, session):
+        self.list.insert(0, session)
+
+    def initiated(self, session):
+        self.add(session)
+        self.sent_on = session  # the document does not say so
+
+    def receive(self, message, accept_new):
+        """The content. `accept_new(message)` gives (session, content, payload)."""
+        kind = check_kind(message, KIND_INITIAL, KIND_RATCHET)
+        for session in self.list:
+            try:
+                content = session.decrypt(message, [])
+            except ProtocolError as e:
+                if e.name != "UnknownSession":
+                    raise
+            else:
+                if kind == KIND_RATCHET:  # rule 2
+                    self.sent_on = session
+                return content
+        session, content, _ = accept_new(message)
+        own = self.sent_on
+        if not (own and own.initiator and not own.answered and own.id < session.id):  # rule 1
+            self.sent_on = session
+        self.add(session)
+        return content
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 14: stored state
+
+CONTEXT_LENGTH = {0xB1: 0, 0xC1: 0, 0xD1: 40, 0xE1: 0, 0xF1: 0}
+
+
+def storage_keys(storage_key):
+    """(K_enc, K_nonce)"""
+    return cut(HKDF(bytes(32), storage_key, L_STORAGE, b"", 64), 32, 32)
+
+
+def seal_state(storage_key, kind, context, state):
+    assert len(context) == CONTEXT_LENGTH[kind]
+    k_enc, k_nonce = storage_keys(storage_key)
+    ad = L_SEALED_STATE + u8(kind) + context
+    nonce = HMAC(k_nonce, ad + state)[:24]
+    return u8(kind) + nonce + XAEAD(k_enc, nonce, ad, state)
+
+
+def open_state(storage_key, kind, context, sealed):
+    check_kind(sealed, kind)
+    if len(sealed) < 1 + 24 + TAG:
+        raise ProtocolError("Malformed", "sealed state")
+    k_enc, _ = storage_keys(storage_key)
+    return open_XAEAD(k_enc, sealed[1:25], L_SEALED_STATE + u8(kind) + context, sealed[25:])
