@@ -58,27 +58,30 @@
 //!     sessions: &mut Vec<Session>,
 //!     message: &[u8],
 //! ) -> Result<Vec<u8>, Error> {
+//!     let kind = MessageKind::of(message)?;
 //!     for i in (0..sessions.len()).rev() {
 //!         match sessions[i].decrypt(message) {
 //!             Err(Error::UnknownSession) => continue, // another session's
 //!             Err(error) => return Err(error),
 //!             Ok(content) => {
-//!                 // The peer sends on this session: so do we.
-//!                 if MessageKind::of(message)? == MessageKind::Ratchet {
-//!                     let session = sessions.remove(i);
-//!                     sessions.push(session);
-//!                 }
+//!                 let session = sessions.remove(i);
+//!                 insert(sessions, session, kind);
 //!                 return Ok(content);
 //!             }
 //!         }
 //!     }
-//!     if MessageKind::of(message)? != MessageKind::Initial {
+//!     if kind != MessageKind::Initial {
 //!         return Err(Error::UnknownSession);
 //!     }
-//!     let (accepted, content) = Session::accept(me, prekeys, message)?;
-//!     let keep = sessions.last().is_some_and(|sending| !sending.yields_to(&accepted));
-//!     sessions.insert(sessions.len() - usize::from(keep), accepted);
+//!     let (session, content) = Session::accept(me, prekeys, message)?;
+//!     insert(sessions, session, kind);
 //!     Ok(content)
+//! }
+//!
+//! /// Puts the session in which a message was read last, to be sent on, unless the one there does not yield.
+//! fn insert(sessions: &mut Vec<Session>, session: Session, kind: MessageKind) {
+//!     let stays = sessions.last().is_some_and(|sending| !sending.yields_to(&session, kind));
+//!     sessions.insert(sessions.len() - usize::from(stays), session);
 //! }
 //! # let now = subrosa::UnixTime::now();
 //! # let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());

@@ -223,19 +223,18 @@ impl Session {
         !matches!(self.hot.progress, Progress::Unanswered(_))
     }
 
-    /// Whether to send on `accepted` from now on, a session that the same peer has just initiated, instead of on
-    /// this one.
+    /// Whether to send on `other` instead of on this session from now on, after a message of the same peer's, of
+    /// this kind, has been decrypted in `other`, or accepted as `other`.
     ///
-    /// If this one was initiated here and is unanswered, both have written to each other at once, and both choose
-    /// the session with the lower id; otherwise the peer has reason to begin anew, and its session is chosen. Keep
-    /// the other one for decrypting what is under way.
-    ///
-    /// One more rule makes both sides agree whatever the network does to their messages: when a message of the kind
-    /// [`MessageKind::Ratchet`] decrypts in another session with the same peer, send on that one from now on. The
-    /// [crate's documentation](crate#receiving) has both rules as code.
+    /// Peers may have several sessions: both began at once, or one lost its state and began anew. Each side sends
+    /// on one of them, to begin with on what it initiated last, and follows the peer by this rule. As long as this
+    /// session was initiated here and is unanswered, it yields to what the peer initiated at the same time only if
+    /// `other` has the lower id (both sides see the same two ids), and not to late messages of older sessions; later
+    /// it yields always. Keep the other sessions for decrypting what is under way. The
+    /// [crate's documentation](crate#receiving) has it as code.
     #[must_use]
-    pub fn yields_to(&self, accepted: &Self) -> bool {
-        self.is_confirmed() || accepted.hot.id < self.hot.id
+    pub fn yields_to(&self, other: &Self, kind: MessageKind) -> bool {
+        self.is_confirmed() || (kind == MessageKind::Initial && other.hot.id < self.hot.id)
     }
 
     /// How this side hides the length of what it sends; [`Padding::Buckets`] unless set. Stored with the

@@ -385,6 +385,9 @@ fn a16_a_repeated_turn_is_reported() {
     let mut clone = Session::open(&key, &snapshot).unwrap();
     let message = clone.encrypt(b"the same turn").unwrap();
     assert_eq!(refused(&mut bob, &message), Error::PeerRolledBack);
+    // Also with a number that has not been used: it is the ratchet key that tells.
+    let message = clone.encrypt(b"another number").unwrap();
+    assert_eq!(refused(&mut bob, &message), Error::PeerRolledBack);
 }
 
 #[test]
