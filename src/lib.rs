@@ -64,8 +64,7 @@
 //!             Err(Error::UnknownSession) => continue, // another session's
 //!             Err(error) => return Err(error),
 //!             Ok(content) => {
-//!                 let session = sessions.remove(i);
-//!                 insert(sessions, session, kind);
+//!                 follow(sessions, i, kind);
 //!                 return Ok(content);
 //!             }
 //!         }
@@ -74,14 +73,17 @@
 //!         return Err(Error::UnknownSession);
 //!     }
 //!     let (session, content) = Session::accept(me, prekeys, message)?;
-//!     insert(sessions, session, kind);
+//!     sessions.insert(0, session);
+//!     follow(sessions, 0, kind);
 //!     Ok(content)
 //! }
 //!
-//! /// Puts the session in which a message was read last, to be sent on, unless the one there does not yield.
-//! fn insert(sessions: &mut Vec<Session>, session: Session, kind: MessageKind) {
-//!     let stays = sessions.last().is_some_and(|sending| !sending.yields_to(&session, kind));
-//!     sessions.insert(sessions.len() - usize::from(stays), session);
+//! /// A message was read in session `i`: moves it to the end, to be sent on, if the one there yields.
+//! fn follow(sessions: &mut Vec<Session>, i: usize, kind: MessageKind) {
+//!     let last = sessions.len() - 1;
+//!     if i != last && sessions[last].yields_to(&sessions[i], kind) {
+//!         sessions[i..].rotate_left(1);
+//!     }
 //! }
 //! # let now = subrosa::UnixTime::now();
 //! # let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());

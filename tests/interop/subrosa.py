@@ -3,7 +3,8 @@
 It is an oracle for tests: it aims to say what the document says, in the same order, and neither at speed nor at
 constant time. Numbers in comments are sections of the document.
 
-Every function that makes secrets takes `trace`, a list to which it appends [name, hex] as section 16 lists them.
+Every function that makes secrets takes `trace`, a list to which it appends [name, hex] as section 16 lists them. Where
+it fails, what it appended is of no use.
 Every source of randomness is a callable `rng(n) -> n bytes`.
 """
 
@@ -23,13 +24,14 @@ from kyber_py.ml_kem import ML_KEM_1024
 
 
 class ProtocolError(Exception):
-    """A refusal. `name` is the name in section 13."""
+    """A refusal. `name` is the name in section 13, or 14."""
 
     NAMES = (
         "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired",
         "Duplicate", "TooOld", "TooFarAhead", "UnknownSession", "PeerRolledBack",
         "UnknownPreKey", "Replayed", "ReplayRecordFull",
         "ContentTooLong", "PayloadTooLong", "CounterExhausted",
+        "SealBroken",
     )  # fmt: skip
 
     def __init__(self, name, why=""):
@@ -765,12 +767,12 @@ def accept(identity, prekeys, message, rng, trace):
 
     record = one_time.public.record if one_time else None
     h1 = transcript_1(identity.key, signed.public.record, record, hs.ek_a, hs.ct)
+    note(trace, "h1", h1)
     if one_time is None:
         if h1[:16] in signed.replays:
             raise ProtocolError("Replayed")
         if len(signed.replays) >= REPLAY_RECORD:
             raise ProtocolError("ReplayRecordFull")
-    note(trace, "h1", h1)  # not before: the vectors list no secrets of a step that fails with Replayed
 
     ck1, k = chain_key_1(
         h1,
@@ -1115,17 +1117,19 @@ def body_key(mk_ec, mk_pq, header, trace):
 
 @dataclass
 class Sessions:
-    """The sessions with one peer. `list` has the most recent first."""
+    """The sessions with one peer. `list` has the newest first; any order will do."""
 
     list: list = field(default_factory=list)
     sent_on: Session | None = None
-
-    def add(self, session):
-        self.list.insert(0, session)
+    given_up: set = field(default_factory=set)  # session ids
 
     def initiated(self, session):
-        self.add(session)
-        self.sent_on = session  # the document does not say so
+        self.list.insert(0, session)
+        self.sent_on = session  # rule 1
+
+    def give_up(self, session):
+        """The session stays for receiving, and is not sent on again. The caller initiates another."""
+        self.given_up.add(session.id)
 
     def receive(self, message, accept_new):
         """The content. `accept_new(message)` gives (session, content, payload)."""
@@ -1137,15 +1141,21 @@ class Sessions:
                 if e.name != "UnknownSession":
                     raise
             else:
-                if kind == KIND_RATCHET:  # rule 2
-                    self.sent_on = session
-                return content
-        session, content, _ = accept_new(message)
-        own = self.sent_on
-        if not (own and own.initiator and not own.answered and own.id < session.id):  # rule 1
-            self.sent_on = session
-        self.add(session)
+                break
+        else:
+            session, content, _ = accept_new(message)
+            self.list.insert(0, session)
+        self._choose(session, kind)
         return content
+
+    def _choose(self, session, kind):
+        """Rule 2: a message of this kind was decrypted in this session, or this session accepted with it."""
+        own = self.sent_on
+        if session is own or session.id in self.given_up:
+            return
+        if own and own.initiator and not own.answered and (kind == KIND_RATCHET or own.id < session.id):
+            return
+        self.sent_on = session
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1168,8 +1178,13 @@ def seal_state(storage_key, kind, context, state):
 
 
 def open_state(storage_key, kind, context, sealed):
-    check_kind(sealed, kind)
-    if len(sealed) < 1 + 24 + TAG:
-        raise ProtocolError("Malformed", "sealed state")
     k_enc, _ = storage_keys(storage_key)
-    return open_XAEAD(k_enc, sealed[1:25], L_SEALED_STATE + u8(kind) + context, sealed[25:])
+    try:
+        check_kind(sealed, kind)
+        if len(sealed) < 1 + 24 + TAG:
+            raise ProtocolError("Malformed", "sealed state")
+        return open_XAEAD(k_enc, sealed[1:25], L_SEALED_STATE + u8(kind) + context, sealed[25:])
+    except ProtocolError as e:
+        if e.name == "UnsupportedVersion":
+            raise
+        raise ProtocolError("SealBroken", str(e)) from None
