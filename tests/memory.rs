@@ -43,6 +43,12 @@ struct Person {
     session: Option<Session>,
 }
 
+/// What is the app's to wipe.
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    black_box(bytes);
+}
+
 /// Acts the transcript out, and returns whoever took part.
 #[inline(never)]
 fn act(steps: &[Value]) -> HashMap<&str, Person> {
@@ -65,10 +71,12 @@ fn act(steps: &[Value]) -> HashMap<&str, Person> {
             "bundle" => bundle = person.prekeys.as_mut().map(|keys| keys.bundle().verify(now).unwrap()),
             "initiate" => {
                 let identity = person.identity.as_ref().unwrap();
-                let payload = hex::decode(step["payload"].as_str().unwrap()).unwrap();
+                let mut payload = masked(&step["payload"]);
+                payload.iter_mut().for_each(|byte| *byte ^= MASK);
                 let bundle = bundle.as_ref().unwrap();
                 person.session =
                     Some(Session::initiate_with_rng(identity, bundle, &payload, &mut rng).unwrap());
+                wipe(&mut payload);
             }
             "encrypt" => {
                 let session = person.session.as_mut().unwrap();
@@ -79,7 +87,8 @@ fn act(steps: &[Value]) -> HashMap<&str, Person> {
             "accept" => {
                 let identity = person.identity.as_ref().unwrap();
                 let prekeys = person.prekeys.as_mut().unwrap();
-                let accepted = Session::accept_with_rng(identity, prekeys, message(), &mut rng).unwrap();
+                let mut accepted = Session::accept_with_rng(identity, prekeys, message(), &mut rng).unwrap();
+                wipe(&mut accepted.payload);
                 person.session = Some(accepted.session);
             }
             "decrypt" => drop(person.session.as_mut().unwrap().decrypt(message())),
@@ -161,8 +170,13 @@ fn a27_no_key_is_left_in_memory() {
         let public = ["h1", "h2", "header", "session id"];
         let mut secrets: Vec<(String, Vec<u8>)> = Vec::new();
         for step in steps {
+            if let Some(payload) = step.get("payload")
+                && payload.as_str() != Some("")
+            {
+                secrets.push(("payload".into(), masked(payload)[..32].to_vec()));
+            }
             if matches!(step["op"].as_str(), Some("identity" | "prekeys")) {
-                // Private keys, 32 bytes each, as drawn.
+                // As drawn: private keys, 32 bytes each, and what prekeys are derived from.
                 for (number, key) in masked(&step["random"]).chunks_exact(32).enumerate() {
                     secrets.push((format!("{} key {number}", step["op"]), key.to_vec()));
                 }
