@@ -37,8 +37,8 @@ fn main() -> Result<(), Error> {
     println!("Bob replies with {} bytes", reply.len());
     println!("Alice reads {:?}", String::from_utf8_lossy(&alice_session.decrypt(&reply)?));
 
-    // Everything secret leaves memory only sealed. Save a session whenever it changed: after `encrypt` before
-    // the message leaves, after `accept` and `decrypt` together with the text (and the prekeys).
+    // Everything secret leaves memory only sealed. Save a session whenever it changed: after `encrypt` in
+    // one step with the message, before that leaves; after `accept` and `decrypt` with the text (and the prekeys).
     let key = StorageKey::generate(); // 32 bytes for the platform's keychain
     let stored = bob_session.seal(&key);
     drop(bob_session);

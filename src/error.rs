@@ -3,6 +3,37 @@
 use core::fmt;
 
 /// Why a call failed. Whatever it was, the objects it was called on are unchanged.
+///
+/// # What to do
+///
+/// To *drop* a message is to acknowledge it to the server and forget it.
+///
+/// | error | the message | and |
+/// |---|---|---|
+/// | [`Malformed`](Self::Malformed), [`InvalidKey`](Self::InvalidKey), [`Unauthentic`](Self::Unauthentic), [`InvalidSignature`](Self::InvalidSignature) | drop | a bundle: do not use it, fetch it again |
+/// | [`UnsupportedVersion`](Self::UnsupportedVersion) | keep until the app is updated | the same for stored state |
+/// | [`Duplicate`](Self::Duplicate) | drop: it was read | nothing is wrong |
+/// | [`TooOld`](Self::TooOld) | drop: it was read long ago, or is lost | |
+/// | [`TooFarAhead`](Self::TooFarAhead) | keep, and try again after the next one that this session reads | begin anew |
+/// | [`UnknownSession`](Self::UnknownSession) | try the next session, then [`accept`](crate::Session::accept); drop what nothing takes | if state of ours was lost: begin anew with those whom we know |
+/// | [`UnknownPreKey`](Self::UnknownPreKey) | drop | its sender begins anew when nobody answers |
+/// | [`Replayed`](Self::Replayed) | drop, if the sessions have been tried first | |
+/// | [`ReplayRecordFull`](Self::ReplayRecordFull) | drop: it stays unreadable | [rotate](crate::PreKeys::rotate), save, upload |
+/// | [`PeerRolledBack`](Self::PeerRolledBack) | drop: it stays unreadable | begin anew |
+/// | [`Expired`](Self::Expired) | | fetch a newer bundle; is the clock right? |
+/// | [`ContentTooLong`](Self::ContentTooLong), [`PayloadTooLong`](Self::PayloadTooLong) | was not made | fix the caller |
+/// | [`WrongIdentity`](Self::WrongIdentity) | keep | fix the caller |
+/// | [`CounterExhausted`](Self::CounterExhausted) | was not made | begin anew |
+/// | [`NoRandomness`](Self::NoRandomness) | keep, try again later | |
+/// | [`SealBroken`](Self::SealBroken) | keep | the stored bytes, too: another key or copy may open. If none does, begin anew, with [new prekeys](crate::PreKeys::generate) if it was those |
+///
+/// An error that is not in the table (a later release may add some): drop the message.
+///
+/// **To begin anew**, [`initiate`](crate::Session::initiate) from a fresh bundle, after comparing its identity key
+/// with the known one; the old session stays for receiving. One at a time: not while the last session that you began
+/// with this peer is [unconfirmed](crate::Session::is_confirmed) and the time for an answer is not over. Else every
+/// further message of the broken session begins another one, and takes a one-time prekey each time. When
+/// [`accept`](crate::Session::accept) fails there is nobody to begin anew with: the sender is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,17 +54,22 @@ pub enum Error {
     Duplicate,
     /// The key of this message was discarded: received long ago, or too many others were missing.
     TooOld,
-    /// More messages are missing before this one than are skipped over at once.
+    /// More messages are missing before this one than are skipped over at once (25,000). Should one of those between
+    /// arrive, this one may become readable.
     /// [Needs a new handshake](Error::needs_rehandshake).
     TooFarAhead,
     /// No key of this session opens the message's header: another session's, altered on the way, not a message
-    /// at all, or a duplicate so old that its header key is gone.
+    /// at all, or a duplicate so old that its header key is gone. Also what comes of every message to a session whose
+    /// state was lost here.
     UnknownSession,
-    /// An initial message for a prekey that is not (or no longer) here.
+    /// An initial message for a prekey that is not (or no longer) here: somebody else's, deleted, forgotten, lost, or
+    /// a one-time prekey that was used. So this, not [`Replayed`](Self::Replayed), is what a replay gives if the
+    /// handshake used a one-time prekey; and the second session from one bundle.
     UnknownPreKey,
-    /// This initial message was accepted before.
+    /// The handshake of this initial message, which used no one-time prekey, was accepted before. The message itself
+    /// may be unread: it is for the [`decrypt`](crate::Session::decrypt) of the session made then.
     Replayed,
-    /// The signed prekey has served its limit of initial messages without a one-time prekey, and takes no more:
+    /// The signed prekey has served its limit (16,384) of initial messages without a one-time prekey, and takes no more:
     /// [rotate](crate::PreKeys::rotate), so that bundles have another.
     ReplayRecordFull,
     /// Authenticated: the peer sends from an earlier state (a restored backup, a clone).

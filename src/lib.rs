@@ -10,7 +10,7 @@
 //!     let mut bob_prekeys = PreKeys::generate(&bob, 100, UnixTime::now());
 //!     let from_server = bob_prekeys.bundle().to_bytes(); // what a server hands out for Bob
 //!
-//!     // Alice checks the bundle, and that it is Bob's: compare his identity key over another channel.
+//!     // Alice checks the bundle, and that its key is Bob's: she compares it with what he shows her.
 //!     let bundle = PreKeyBundle::from_bytes(&from_server)?.verify(UnixTime::now())?;
 //!     assert_eq!(bundle.identity_key(), bob.identity_key());
 //!     let mut to_bob = Session::initiate(&alice, &bundle)?;
@@ -23,7 +23,7 @@
 //!     let reply = to_alice.encrypt(b"At noon.")?;
 //!     assert_eq!(to_bob.decrypt(&reply)?, b"At noon.");
 //!
-//!     // Sealed state survives a restart. Save it after every call, before the message leaves.
+//!     // Sealed state survives a restart. Save it after every call, with the message, before that leaves.
 //!     let storage_key = StorageKey::generate(); // from the platform's keychain
 //!     let saved = to_bob.seal(&storage_key);
 //!     to_bob = Session::open(&storage_key, &saved)?;
@@ -42,12 +42,40 @@
 //! | read somebody's first message | [`Session::accept`] |
 //! | go on | [`Session::encrypt`], [`Session::decrypt`] |
 //! | store | [`StorageKey`], and `seal` and `open` of each of the above |
+//! | know what to do when a call fails | the table of [`Error`] |
+//!
+//! # Who it is
+//!
+//! A [`VerifiedBundle`] belongs to the identity key in it. That this key is Bob's is for the app to compare: the first
+//! time, with what Bob shows over a channel that the server does not control; every time after, also when a session is
+//! begun anew, with the [`peer_identity`](Session::peer_identity) that is known. A session that is accepted may be
+//! anybody's: show an unknown identity as unknown.
+//!
+//! # Storing
+//!
+//! Store what changed together in one step: a database transaction, or new files, flushed, and then one rename of the
+//! file that names them.
+//!
+//! | after | in one step | then |
+//! |---|---|---|
+//! | [`encrypt`](Session::encrypt) | the session; the message, in an outbox | send; take it out of the outbox once the server has it |
+//! | [`decrypt`](Session::decrypt) | the session; what you read | acknowledge to the server |
+//! | [`accept`](Session::accept) | the session; the prekeys; what you read | acknowledge to the server |
+//! | `refill`, `rotate`, `hand_out`, `bundle` of [`PreKeys`] | the prekeys | upload |
+//! | a change of which session is sent on | the order of the sessions ([below](#receiving)) | |
+//!
+//! After a crash send again what is in the outbox: a message that arrives twice is refused, and does no harm. Without an
+//! outbox a message that was saved and not sent is lost, and nobody notices.
+//!
+//! One [`StorageKey`] may seal everything. What you read and the outbox are yours to encrypt: `seal` is for this crate's
+//! state only. A session's [`id`](Session::id) prints as a name for its file. If saving the whole session after every
+//! message is too much, store it in two [halves](Session::seal_hot).
 //!
 //! # Receiving
 //!
 //! A message does not say whose it is, nor which session it belongs to. Keep all sessions with everybody, and try
 //! them. One peer may have several (it lost its state and began anew, or both sides began at once): **the one to send
-//! on with a peer is its last one in the `Vec`**. Push there what you initiate.
+//! on with a peer is its last one in the `Vec`**. Push there what you initiate. The order is state: store it as well.
 //!
 //! ```
 //! use subrosa::{Error, IdentityKey, IdentityKeyPair, MessageKind, PreKeys, Session};
@@ -105,14 +133,15 @@
 //! ```
 //!
 //! A session of an unknown peer is a stranger's until you know the identity key. Anybody can open any number of them:
-//! cap the sessions per peer and the unknown senders that you keep, dropping those least recently used, never the one
-//! sent on.
+//! cap the unknown senders that you keep. Of each peer keep a few sessions (40 are plenty) for messages under way; drop
+//! those least recently used, never the one sent on. The order above is not that of use: keep the time of the last
+//! message beside each session.
 //!
 //! When a first message is not answered in the time that you expect, begin anew from a fresh bundle: the recipient may
 //! never be able to accept it ([`Error::UnknownPreKey`], [`Error::ReplayRecordFull`] there), and a session that is not
 //! answered does not yield to the peer's older ones.
 //!
-//! A call that fails has changed nothing. [`Error`] says who is to blame, and
+//! A call that fails has changed nothing. [`Error`] says what to do with the message, and
 //! [`Error::needs_rehandshake`] whether to begin anew.
 //!
 //! # Sizes
@@ -126,11 +155,14 @@
 //! | added to every message until the first reply | 1,763 and the payload |
 //! | sealed session, nothing missing | about 0.6 KB; each skipped message adds about 70 bytes |
 //!
-//! # Without `std`
+//! # Features
 //!
-//! The crate needs `alloc`. Without the default feature `std` there is no system generator and no clock: use the
-//! `*_with_rng` functions and [`UnixTime::from_secs`]. On `wasm32-unknown-unknown` enable the feature `wasm_js` in an
-//! app for the web.
+//! | feature | |
+//! |---|---|
+//! | `std`, by default | the system's generator and clock: the functions that have a twin `*_with_rng`, and `UnixTime::now` |
+//! | `wasm_js` | `std`, and randomness from the Web Crypto API: for `wasm32-unknown-unknown` in a browser or Node.js |
+//!
+//! Without `std` the crate needs `alloc`: use the `*_with_rng` functions and [`UnixTime::from_secs`].
 //!
 //! # More
 //!

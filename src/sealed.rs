@@ -31,6 +31,8 @@ const NONCE_LEN: usize = 24;
 
 /// The key that a device's stored state is sealed under: 32 bytes out of the platform's keychain.
 ///
+/// One may seal everything: identity, prekeys and all sessions. It seals this crate's state, nothing of the app's.
+///
 /// Wiped on drop. Losing it loses the state; leaking it together with the state loses the conversations.
 pub struct StorageKey(Box<StorageSecrets>);
 

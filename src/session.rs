@@ -38,9 +38,9 @@ use state::{Hot, Progress};
 
 /// One side of an end-to-end encrypted conversation with one peer.
 ///
-/// Save it, [sealed](Session::seal), after every [`encrypt`](Session::encrypt) *before* the message leaves, and
-/// after every [`decrypt`](Session::decrypt) together with what was decrypted. A session is not `Clone`: a
-/// copied one would use keys twice.
+/// Save it, [sealed](Session::seal), after every [`encrypt`](Session::encrypt) in one step with the message, *before*
+/// that leaves, and after every [`decrypt`](Session::decrypt) in one step with what was decrypted
+/// ([Storing](crate#storing)). A session is not `Clone`: a copied one would use keys twice.
 ///
 /// A call that fails has changed nothing, whatever bytes it was given.
 ///
@@ -82,6 +82,10 @@ impl Session {
     /// One bundle with a one-time prekey makes one session: the recipient refuses the messages of a second one from it
     /// ([`Error::UnknownPreKey`]). Whether the bundle has expired was checked by
     /// [`verify`](crate::PreKeyBundle::verify) and is not checked here, so verify it when you use it, and don't keep it.
+    /// That its identity key is the right one is for the caller to have compared.
+    ///
+    /// A bundle of one's own is not refused: both ends of the session are then here, with one [`id`](Self::id), so
+    /// that files named by it collide.
     ///
     /// # Errors
     /// [`Error::InvalidKey`] if a key of the bundle is of small order, [`Error::NoRandomness`].
@@ -120,9 +124,11 @@ impl Session {
     /// Accepts a session from a peer's initial message, and decrypts the message. Afterwards `prekeys` has
     /// forgotten the one-time prekey that was used: save it in one step with the session.
     ///
-    /// Who wrote is [`Session::peer_identity`]. Try existing sessions with [`Session::decrypt`] first: an
-    /// initial message is repeated until it is answered, and a repetition is for the session that was made
-    /// from the first one.
+    /// Who wrote is [`Session::peer_identity`]. Anybody who has our bundle can write: a stranger, somebody known on a new
+    /// device, or who pretends to be. Show an identity that is not known as unknown.
+    ///
+    /// Try existing sessions with [`Session::decrypt`] first: an initial message is repeated until it is answered, and a
+    /// repetition is for the session that was made from the first one.
     ///
     /// # Errors
     /// [`Error::UnknownPreKey`], [`Error::Replayed`], [`Error::ReplayRecordFull`], [`Error::Unauthentic`],
@@ -194,9 +200,13 @@ impl Session {
     /// What comes out is what the peer wrote: treat it as foreign input (text that is not UTF-8, terminal escapes).
     /// That no message is missing at the end of a conversation is for the app to find out.
     ///
+    /// At most 25,000 missing messages are skipped over at once, and a session keeps the keys of the newest 2,000.
+    ///
     /// # Errors
+    /// What to do on each: the table of [`Error`].
     /// - [`Error::UnknownSession`]: no key of this session opens its header. Try the next session. Also what
-    ///   a duplicate looks like once nothing of its chain is missing any more.
+    ///   a duplicate looks like once nothing of its chain is missing any more, and every message to a session whose
+    ///   state was lost here.
     /// - [`Error::Unauthentic`], [`Error::Malformed`], [`Error::InvalidKey`]: the header is this session's, the
     ///   rest is not genuine. Final: no other session will do better.
     /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or gone.
@@ -215,7 +225,7 @@ impl Session {
         &self.hot.peer
     }
 
-    /// Names the session, on both sides alike.
+    /// Names the session, on both sides alike. Prints as a name for its file.
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.hot.id
@@ -265,8 +275,9 @@ impl Session {
         sealed::seal(key, Kind::SealedSession, &[], &(&self.hot, &self.cold))
     }
 
-    /// Decrypts a sealed session. Open a stored state once and store what becomes of it; a second session out
-    /// of the same bytes is a clone, and the peer will report [`Error::PeerRolledBack`].
+    /// Decrypts a sealed session. After a crash the same bytes may be opened again, if nothing that the lost copy
+    /// encrypted has left the device; what it had decrypted can be decrypted again. Never have two copies in use: the
+    /// peer will report [`Error::PeerRolledBack`].
     ///
     /// The seal says that the bytes are a session of ours, not which one, nor that it is the newest: who can write to
     /// the storage can swap two sessions or put an old one back without the key. Check
@@ -290,6 +301,14 @@ impl Session {
 
     /// Encrypts the hot half alone: what every message changes, below 1 KiB once established. The cold half
     /// (keys of messages that have not arrived, up to 150 KiB) is [`seal_cold`](Self::seal_cold)'s.
+    ///
+    /// [`seal`](Self::seal) is simpler and does for most apps. The halves are for many messages a second, or large gaps
+    /// in what arrives, when most messages change the hot half only. A new session writes both. Then, to save:
+    ///
+    /// 1. If [`cold_generation`](Self::cold_generation) is not that of the stored cold half, write the cold half under a
+    ///    name that contains the generation, over what an interrupted attempt may have left there.
+    /// 2. In one step store the hot half, that name, and the message or what was read.
+    /// 3. Delete the cold half of before.
     #[must_use]
     pub fn seal_hot(&self, key: &StorageKey) -> Vec<u8> {
         sealed::seal(key, Kind::SealedHotSession, &[], &self.hot)
@@ -302,7 +321,7 @@ impl Session {
         sealed::seal(key, Kind::SealedColdSession, &self.hot.cold_context(), &self.cold)
     }
 
-    /// Counts the changes of the cold half.
+    /// Counts the changes of the cold half. Stored with the hot half, so it goes on after opening.
     #[must_use]
     pub fn cold_generation(&self) -> u64 {
         self.hot.cold_generation

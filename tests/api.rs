@@ -37,7 +37,7 @@ assert_impl_all!(Error: std::error::Error, Send, Sync, Copy);
 assert_impl_all!(VerifiedBundle: Clone, Send, Sync, Debug);
 assert_impl_all!(UnixTime: Serialize, DeserializeOwned, Ord);
 assert_impl_all!(Padding: Serialize, DeserializeOwned, Default);
-assert_impl_all!(SessionId: Serialize, DeserializeOwned, Ord);
+assert_impl_all!(SessionId: Serialize, DeserializeOwned, Ord, Display);
 assert_impl_all!(MessageKind: Copy, Eq);
 
 /// Through JSON (text) and postcard (binary), and bytes that are cut short.
@@ -81,6 +81,11 @@ fn public_values_go_through_bytes_and_serde() {
     through_serde(&Padding::Buckets);
     let (alice, _) = pair.established();
     through_serde(&alice.id());
+    let id = hex::encode(alice.id().to_bytes());
+    assert_eq!(
+        (alice.id().to_string(), format!("{:?}", alice.id())),
+        (id.clone(), format!("SessionId({id})"))
+    );
 }
 
 #[test]

@@ -451,18 +451,18 @@ fn sixteen_signed_prekeys_are_kept() {
 #[test]
 fn one_time_prekeys_are_handed_out_once_and_refilled() {
     let mut pair = Pair::new(11, 3);
-    assert_eq!(pair.prekeys.remaining(), 3);
+    assert_eq!(pair.prekeys.not_handed_out(), 3);
     assert!(pair.bundle().has_one_time_prekey());
     let uploaded = pair.prekeys.hand_out(10);
-    assert_eq!((uploaded.len(), pair.prekeys.remaining()), (2, 0));
+    assert_eq!((uploaded.len(), pair.prekeys.not_handed_out()), (2, 0));
     assert_ne!(uploaded[0], uploaded[1]);
     assert!(!pair.bundle().has_one_time_prekey());
     pair.prekeys.refill(&pair.bob, 2).unwrap();
-    assert_eq!(pair.prekeys.remaining(), 2);
+    assert_eq!(pair.prekeys.not_handed_out(), 2);
     // What a server assembles from an upload works, also after a restart of the owner.
     let key = storage_key();
     let mut prekeys = PreKeys::open(&key, &pair.prekeys.seal(&key)).unwrap();
-    assert_eq!(prekeys.remaining(), 2);
+    assert_eq!(prekeys.not_handed_out(), 2);
     let bundle =
         PreKeyBundle::new(*pair.bob.identity_key(), prekeys.signed_prekey(), uploaded.into_iter().next());
     let mut alice = Session::initiate(&pair.alice, &bundle.verify(NOW).unwrap()).unwrap();

@@ -59,8 +59,11 @@ impl PreKeyBundle {
     /// passed at `now`. So a clock that is far ahead refuses every bundle, and one that is far behind takes expired
     /// ones.
     ///
-    /// This says that the owner of [`identity_key`](VerifiedBundle::identity_key) made these keys, not that
-    /// this is the person you mean: compare the identity key with the one that you know.
+    /// **This is not "verified as Bob".** It shows that the prekeys belong to the
+    /// [`identity_key`](VerifiedBundle::identity_key) in the bundle; a server can make up a whole bundle with a key of
+    /// its own. That the key is Bob's is for the app to compare: the first time with what Bob shows over another
+    /// channel, every time after with the [`peer_identity`](crate::Session::peer_identity) that is known for him, also
+    /// when a session is begun anew.
     ///
     /// # Errors
     /// [`Error::InvalidSignature`], [`Error::Expired`].
@@ -109,12 +112,15 @@ serde_by_bytes!(PreKeyBundle);
 
 /// A [`PreKeyBundle`] whose signatures and expiry have been checked. Nothing checks the expiry again: use it at once.
 ///
+/// It belongs to its [`identity_key`](Self::identity_key). Whose key that is, [`verify`](PreKeyBundle::verify) cannot
+/// know: compare it.
+///
 /// With a one-time prekey it is good for one session.
 #[derive(Clone, Debug)]
 pub struct VerifiedBundle(PreKeyBundle);
 
 impl VerifiedBundle {
-    /// Whose bundle it is.
+    /// Whose bundle it is: to be compared with the key that is known, or that its owner shows.
     #[must_use]
     pub fn identity_key(&self) -> &IdentityKey {
         &self.0.identity_key

@@ -39,8 +39,19 @@ const MAX_SIGNED: usize = 16;
 const MAX_ONE_TIME: usize = 4_096;
 
 /// The private halves of a device's prekeys. Save it, sealed, whenever it changed: after
-/// [`generate`](Self::generate), handing out, [`refill`](Self::refill), [`rotate`](Self::rotate) and after every
+/// [`generate`](Self::generate), [`hand_out`](Self::hand_out), [`bundle`](Self::bundle), [`refill`](Self::refill) and
+/// [`rotate`](Self::rotate) *before* anything is uploaded, and after every
 /// [`Session::accept`](crate::Session::accept), which deletes the one-time prekey that was used.
+///
+/// With a server:
+/// - Upload [`signed_prekey`](Self::signed_prekey) at every start, too. If a crash comes between a rotation that was saved
+///   and its upload, nothing else tells: rotation is not due for a week, and the server goes on with the old one, which
+///   expires. The same upload twice does no harm.
+/// - When the *server's* stock of one-time prekeys is low: `refill`, `hand_out`, save, upload. What a crash keeps from
+///   arriving there is wasted, and no harm.
+/// - At most 4,096 one-time prekeys are kept, handed out or not; beyond that the oldest are forgotten. If the server
+///   still has such a one, a first message to it is [`Error::UnknownPreKey`]. So replace what was used, and do not let
+///   a server ask for ever more.
 ///
 /// Never put back an older copy: it accepts old first messages again, and hands out one-time prekeys twice. After a
 /// restore make new ones.
@@ -54,14 +65,16 @@ const MAX_ONE_TIME: usize = 4_096;
 ///
 /// // Either give a whole bundle to one peer ...
 /// let bundle = prekeys.bundle();
-/// // ... or upload the parts, and let a server assemble bundles.
+/// // ... or, once this is saved, upload the parts and let a server assemble bundles.
 /// let signed = prekeys.signed_prekey();
 /// let uploaded = prekeys.hand_out(50);
 /// let assembled = PreKeyBundle::new(*bob.identity_key(), signed, uploaded.into_iter().next());
 /// # assembled.verify(now)?;
 ///
-/// // From time to time:
-/// if prekeys.remaining() < 20 { prekeys.refill(&bob, 100)?; }
+/// // When the server has few left; then save, then upload:
+/// if prekeys.not_handed_out() < 80 { prekeys.refill(&bob, 80)?; }
+/// let more = prekeys.hand_out(80);
+/// // Once a day; then save, then upload:
 /// if prekeys.rotation_due(now) { prekeys.rotate(&bob, now)?; }
 /// # Ok::<(), subrosa::Error>(())
 /// ```
@@ -137,7 +150,7 @@ impl PreKeys {
         PreKeyBundle::new(self.identity_key, self.signed_prekey(), one_time_prekey)
     }
 
-    /// The current signed prekey, to be uploaded whenever it changed.
+    /// The current signed prekey, to be uploaded whenever it changed, and at every start in case that failed.
     #[must_use]
     pub fn signed_prekey(&self) -> SignedPreKey {
         #[allow(clippy::expect_used, reason = "made with one, opened with one, and the current one is kept")]
@@ -158,13 +171,14 @@ impl PreKeys {
         prekeys
     }
 
-    /// How many one-time prekeys have not been handed out.
+    /// How many one-time prekeys can be [handed out](Self::hand_out) before a [`refill`](Self::refill). Not how many a
+    /// server has left: that only the server knows.
     #[must_use]
-    pub fn remaining(&self) -> usize {
+    pub fn not_handed_out(&self) -> usize {
         self.one_time.iter().filter(|secret| !secret.handed_out).count()
     }
 
-    /// Makes `count` more one-time prekeys. Beyond 4,096 in all the oldest are forgotten.
+    /// Makes `count` more one-time prekeys. Beyond 4,096 in all the oldest are forgotten, handed out or not.
     ///
     /// # Errors
     /// [`Error::WrongIdentity`], [`Error::NoRandomness`].
@@ -202,7 +216,7 @@ impl PreKeys {
             || self.signed.iter().any(|prekey| !prekey.is_kept_at(now))
     }
 
-    /// Makes a new signed prekey, to be uploaded. Older ones go on to work for initial messages under way. This
+    /// Makes a new signed prekey: save, then upload. Older ones go on to work for initial messages under way. This
     /// call, and nothing else, deletes those made 37 days ago or earlier, and those beyond the newest 16: after a long
     /// pause read what is waiting first, and then rotate.
     ///

@@ -63,6 +63,8 @@ impl Hot {
 }
 
 /// Names a session, on both sides alike: 32 bytes. Not secret, never on the wire.
+///
+/// Prints as 64 lower-case hexadecimal digits, so a file for a session may be named by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub(super) [u8; 32]);
 
@@ -74,10 +76,14 @@ impl SessionId {
     }
 }
 
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionId(")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        write!(f, "SessionId({self})")
     }
 }

@@ -31,6 +31,10 @@ const MIN_BODY_LEN: usize = 16 + TAG_LEN;
 const MAX_BODY_LEN: usize = body::MAX_LEN + TAG_LEN;
 
 /// Which call a message is for.
+///
+/// A later release may add kinds, which are [`Error::Malformed`] to this one. Treat one that your code does not know
+/// like [`Ratchet`](Self::Ratchet): for [`Session::decrypt`](crate::Session::decrypt), not for
+/// [`accept`](crate::Session::accept).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MessageKind {
