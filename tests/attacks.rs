@@ -390,6 +390,35 @@ fn a16_a_repeated_turn_is_reported() {
     assert_eq!(refused(&mut bob, &message), Error::PeerRolledBack);
 }
 
+/// A device that was restored first reads what is waiting for it, then answers: a new turn, which no number of the EC
+/// ratchet gives away. Its PQ numbers do, as soon as it uses one that was received.
+#[test]
+fn a16_a_rolled_back_peer_that_answers_first_is_reported() {
+    let key = storage_key();
+    let (mut alice, mut bob) = Pair::new(161, 1).established();
+    exchange(&mut alice, &mut bob, b"before");
+    let snapshot = alice.seal(&key);
+    let late = alice.encrypt(b"late").unwrap();
+    for _ in 0..5 {
+        exchange(&mut alice, &mut bob, b"forgotten by the backup");
+    }
+    let waiting = bob.encrypt(b"waiting").unwrap();
+    let mut restored = Session::open(&key, &snapshot).unwrap();
+    assert_eq!(restored.decrypt(&waiting).unwrap(), b"waiting");
+    // Its first number is that of the late message, which Bob has a key for.
+    restored.encrypt(b"lost").unwrap();
+    for _ in 0..5 {
+        let message = restored.encrypt(b"an answer").unwrap();
+        let error = refused(&mut bob, &message);
+        assert_eq!(error, Error::PeerRolledBack);
+        assert!(error.needs_rehandshake());
+    }
+    // The state that was not restored goes on as ever.
+    assert_eq!(bob.decrypt(&late).unwrap(), b"late");
+    assert_eq!(alice.decrypt(&waiting).unwrap(), b"waiting");
+    exchange(&mut alice, &mut bob, b"and on");
+}
+
 #[test]
 fn a24_equal_lengths_stay_equal() {
     let (mut alice, _) = Pair::new(24, 1).established();

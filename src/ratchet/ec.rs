@@ -201,6 +201,17 @@ impl EcReceipt {
             _ => MAX_SKIPPED_KEYS,
         }
     }
+
+    /// Why there is no PQ message key for this message, given the PQ ratchet's answer.
+    ///
+    /// A message that is new to the EC ratchet was made after every one received. If its PQ number in its epoch is
+    /// used up all the same, the peer has gone back to a state from before that number, and from there taken a turn.
+    pub(crate) fn judge_pq(&self, error: Error) -> Error {
+        match (&self.change, error) {
+            (Change::Advance { .. } | Change::Turn(_), Error::TooOld) => Error::PeerRolledBack,
+            _ => error,
+        }
+    }
 }
 
 impl NewTurn {

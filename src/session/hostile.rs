@@ -165,7 +165,7 @@ fn absurd_counters_are_refused_or_harmless() {
         (44..48, u32::MAX, Error::TooFarAhead),
         (44..48, 300_000, Error::TooFarAhead),
         (44..48, 200_000, Error::Unauthentic),
-        (44..48, 0, Error::TooOld),
+        (44..48, 0, Error::PeerRolledBack),
     ] {
         let forged = hostile(&mut bob, at(range.clone(), value));
         assert_eq!(refused(&mut alice, &forged), expected, "{value} at {range:?}");

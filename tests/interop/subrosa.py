@@ -992,7 +992,7 @@ class Session:
         if chain and header.ratchet_key != chain.ratchet_key:
             raise ProtocolError("PeerRolledBack", "another ratchet key")
         # 4
-        pq_keep = MAX_SKIPPED
+        pq_keep, new = MAX_SKIPPED, True
         if chain is None:
             if self.receiving and header.pn - self.receiving.chain.n > MAX_EC_SKIP:
                 pq_keep = min(header.n, MAX_SKIPPED)  # the rest is abandoned: the others have no EC keys
@@ -1001,9 +1001,9 @@ class Session:
         elif chain.chain and header.n >= chain.chain.n:
             mk_ec = self._step_receiving(header.n)
         else:
-            mk_ec = self._skipped_or_judge(chain, header)
+            mk_ec, new = self._skipped_or_judge(chain, header), False
         # 5
-        mk_pq = self._pq_message_key(header, pq_keep)
+        mk_pq = self._pq_message_key(header, pq_keep, new)
         key, nonce = body_key(mk_ec, mk_pq, raw, trace)
         content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
         # 6
@@ -1081,13 +1081,14 @@ class Session:
             raise ProtocolError("Duplicate")
         raise ProtocolError("PeerRolledBack", "a number used twice")
 
-    def _pq_message_key(self, header, keep):
+    def _pq_message_key(self, header, keep, new):
+        """`new`: to the EC ratchet."""
         if header.pq_epoch != 0:
             raise ProtocolError("Malformed", "PQ epoch")
         if header.pq_n < self.pq_receiving.n:
             mk = self.pq_skipped.pop(header.pq_n, None)
             if mk is None:
-                raise ProtocolError("TooOld", "PQ")
+                raise ProtocolError("PeerRolledBack" if new else "TooOld", "PQ")
             return mk
         if header.pq_n - self.pq_receiving.n > MAX_PQ_SKIP or header.pq_n >= U32_MAX:
             raise ProtocolError("TooFarAhead", "PQ")
