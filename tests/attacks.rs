@@ -375,6 +375,33 @@ fn a16_a36_a_rolled_back_sender_repeats_no_key_and_is_reported() {
     assert_eq!(refused(&mut bob, &third), Error::Duplicate);
 }
 
+/// The network cannot hide a rollback by delivering a new number first: that the restored peer is then known does not
+/// make its lower numbers duplicates.
+#[test]
+fn a16_reordering_does_not_hide_a_rollback() {
+    let key = storage_key();
+    let (mut alice, mut bob) = Pair::new(162, 1).established();
+    exchange(&mut alice, &mut bob, b"before");
+    let snapshot = alice.seal(&key);
+    for _ in 0..3 {
+        exchange(&mut alice, &mut bob, b"forgotten by the backup");
+    }
+    let mut restored = Session::open(&key, &snapshot).unwrap();
+    let messages: Vec<_> = (0..6u8).map(|i| restored.encrypt(&[i]).unwrap()).collect();
+    assert_eq!(bob.decrypt(&messages[5]).unwrap(), [5]);
+    for used_twice in &messages[..3] {
+        assert_eq!(refused(&mut bob, used_twice), Error::PeerRolledBack);
+    }
+    // Numbers that were not used before open, late as they are, and are duplicates afterwards.
+    for new in [4, 3] {
+        assert_eq!(bob.decrypt(&messages[new]).unwrap(), [new as u8]);
+    }
+    for new in [3, 4, 5] {
+        assert_eq!(refused(&mut bob, &messages[new]), Error::Duplicate);
+    }
+    assert_eq!(refused(&mut bob, &messages[2]), Error::PeerRolledBack);
+}
+
 /// A clone that makes the same turn again: another ratchet key under the same header key.
 #[test]
 fn a16_a_repeated_turn_is_reported() {

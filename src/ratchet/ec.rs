@@ -187,7 +187,7 @@ impl RatchetStart {
             receiving: None,
         };
         ratchet.turn(cold, turn);
-        ratchet.record(cold, 0, header.incarnation);
+        ratchet.record(cold, 0, header.message_number, header.incarnation);
         Ok((ratchet, message_key))
     }
 }
@@ -355,7 +355,7 @@ impl EcRatchet {
             }
             Change::Turn(turn) => self.turn(cold, turn),
         };
-        self.record(cold, sequence, receipt.incarnation);
+        self.record(cold, sequence, receipt.number, receipt.incarnation);
         cold.drop_complete();
         cold_changed
     }
@@ -435,10 +435,10 @@ impl EcRatchet {
         });
     }
 
-    /// Notes the incarnation of a received message of a chain.
-    fn record(&mut self, cold: &mut EcCold, sequence: u32, incarnation: u32) {
+    /// Notes number and incarnation of a received message of a chain.
+    fn record(&mut self, cold: &mut EcCold, sequence: u32, number: u32, incarnation: u32) {
         if let Some(receipts) = receipts(&mut self.receiving, &mut cold.closed, sequence) {
-            receipts.record(incarnation);
+            receipts.record(number, incarnation);
         }
     }
 }

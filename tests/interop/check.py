@@ -837,6 +837,19 @@ def check_rollback():
     p.refuse("PeerRolledBack", "beyond a closed chain", p.send(old))
     holds("closed chain", len(p.bob.closed) == 1)
 
+    # A restored state sends numbers again, and a new one arrives first.
+    p = Pair("rollback reordered")
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    p.read(p.send(p.alice))
+    old.reopen(p.rng)
+    again = [p.send(old) for _ in range(3)]
+    p.read(again[2])
+    p.refuse("PeerRolledBack", "number used twice, by an incarnation seen above it", again[0])
+    p.read(again[1])
+    p.refuse("PeerRolledBack", "number used twice, by an incarnation seen above it", again[0])
+    p.refuse("Duplicate", "duplicate, by an incarnation seen later", again[1])
+
     # A restored state reads, then answers: a new chain, with PQ numbers that are used up.
     p = Pair("rollback answer")
     p.read(p.send(p.alice))

@@ -855,14 +855,13 @@ class Receiving:
     chain: Chain | None  # None when closed
     length: int | None = None  # when closed: the pn that closed it, or its position if that was greater
     forgotten: int = 0  # the highest number whose key was discarded unused, plus one
-    incarnations: list = field(default_factory=list)  # first seen longest ago first
+    incarnations: dict = field(default_factory=dict)  # incarnation: lowest number; first seen longest ago first
     forgot: bool = False  # an incarnation
 
-    def see(self, incarnation):
-        if incarnation not in self.incarnations:
-            self.incarnations.append(incarnation)
+    def see(self, incarnation, n):
+        self.incarnations[incarnation] = min(n, self.incarnations.get(incarnation, n))
         if len(self.incarnations) > MAX_INCARNATIONS:
-            del self.incarnations[0]
+            del self.incarnations[next(iter(self.incarnations))]
             self.forgot = True
 
 
@@ -1007,7 +1006,7 @@ class Session:
         key, nonce = body_key(mk_ec, mk_pq, raw, trace)
         content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
         # 6
-        chain.see(header.incarnation)
+        chain.see(header.incarnation, header.n)
         self._drop_chains()
         self.answered = True
         return content
@@ -1077,7 +1076,8 @@ class Session:
             return mk
         if header.n < chain.forgotten:
             raise ProtocolError("TooOld", "EC")
-        if chain.forgot or header.incarnation in chain.incarnations:
+        lowest = chain.incarnations.get(header.incarnation)
+        if chain.forgot or (lowest is not None and lowest <= header.n):
             raise ProtocolError("Duplicate")
         raise ProtocolError("PeerRolledBack", "a number used twice")
 
