@@ -319,6 +319,18 @@ impl Session {
         payload: &[u8],
         rng: &mut impl TryCryptoRng,
     ) -> Result<Self, Error> {
+        let session = Self::initiate_inner(identity, bundle, payload, rng);
+        scrub_deep_stack();
+        session
+    }
+
+    #[inline(never)]
+    fn initiate_inner(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedBundle,
+        payload: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Self, Error> {
         let (part, secrets) = handshake::initiate(identity, bundle, payload, rng)?;
         let hot = Hot {
             id: SessionId(secrets.session_id),
@@ -330,9 +342,7 @@ impl Session {
             ratchet: TripleRatchet::initiate(secrets, *bundle.signed_prekey().agreement()),
             cold_generation: 0,
         };
-        let session = Self::with_incarnation(Box::new(hot), Box::default(), rng);
-        scrub_deep_stack();
-        session
+        Self::with_incarnation(Box::new(hot), Box::default(), rng)
     }
 
     fn try_accept(
