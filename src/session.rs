@@ -53,7 +53,7 @@ pub struct Session {
     // Boxed: moving a session moves pointers, and leaves no copies of keys behind.
     hot: Box<Hot>,
     cold: Box<Cold>,
-    /// Random at creation and at every opening, never stored: two sessions out of one stored state differ.
+    /// Random at creation and at every opening, never taken from storage: two sessions out of one stored state differ.
     incarnation: u32,
 }
 
@@ -291,7 +291,8 @@ impl Session {
     /// Puts a session together from both halves.
     ///
     /// # Errors
-    /// As [`Self::open`]; [`Error::SealBroken`] also if the halves are of different sessions or generations.
+    /// As [`Self::open`]; [`Error::SealBroken`] also if the halves are of different sessions or generations, or of two
+    /// branches that a session was continued in after it had been rolled back.
     #[cfg(feature = "std")]
     pub fn open_halves(key: &StorageKey, hot: &[u8], cold: &[u8]) -> Result<Self, Error> {
         Self::try_open_halves(key, hot, cold, &mut rand::rngs::SysRng)
@@ -341,8 +342,9 @@ impl Session {
             progress: Progress::Unanswered(part),
             ratchet: TripleRatchet::initiate(secrets, *bundle.signed_prekey().agreement()),
             cold_generation: 0,
+            cold_incarnation: 0,
         };
-        Self::with_incarnation(Box::new(hot), Box::default(), rng)
+        Self::created(Box::new(hot), Box::default(), rng)
     }
 
     fn try_accept(
@@ -380,8 +382,9 @@ impl Session {
             progress: Progress::Accepted(kdf::hash(Label::HANDSHAKE_PART, &[part_bytes])),
             ratchet,
             cold_generation: 0,
+            cold_incarnation: 0,
         };
-        let session = Self::with_incarnation(Box::new(hot), cold, rng)?;
+        let session = Self::created(Box::new(hot), cold, rng)?;
         // Everything has authenticated. Only now does the handshake take effect.
         prekeys.used(&part.signed_prekey, part.one_time_prekey.as_ref(), responded.fingerprint);
         Ok(Accepted { session, content, payload: responded.payload })
@@ -420,7 +423,7 @@ impl Session {
         let (receipt, content) = self.hot.ratchet.open(&self.cold, &message, &self.hot.associated_data)?;
         // Everything has authenticated. What follows cannot fail.
         if self.hot.ratchet.commit(&mut self.cold, receipt) {
-            self.hot.cold_generation = self.hot.cold_generation.wrapping_add(1);
+            self.hot.cold_changed(self.incarnation);
         }
         if let Progress::Unanswered(_) = self.hot.progress {
             self.hot.progress = Progress::Answered;
@@ -442,6 +445,12 @@ impl Session {
         let hot: Box<Hot> = sealed::open(key, Kind::SealedHotSession, &[], hot)?;
         let cold = sealed::open(key, Kind::SealedColdSession, &hot.cold_context(), cold)?;
         Self::with_incarnation(hot, cold, rng)
+    }
+
+    fn created(hot: Box<Hot>, cold: Box<Cold>, rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
+        let mut session = Self::with_incarnation(hot, cold, rng)?;
+        session.hot.cold_incarnation = session.incarnation;
+        Ok(session)
     }
 
     fn with_incarnation(hot: Box<Hot>, cold: Box<Cold>, rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
