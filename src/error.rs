@@ -36,7 +36,8 @@ pub enum Error {
     /// The signed prekey has served its limit of initial messages without a one-time prekey:
     /// [rotate](crate::PreKeys::rotate).
     ReplayRecordFull,
-    /// Authenticated: the peer sends from an earlier state (a restored backup, a clone).
+    /// Authenticated: the peer sends from an earlier state (a restored backup, a clone). A state from before the last
+    /// round trip cannot be told from no state at all: [`Self::UnknownSession`], on both sides.
     /// [Needs a new handshake](Error::needs_rehandshake).
     PeerRolledBack,
     /// The signed prekey of a bundle is past its `not_after`: fetch a newer bundle.

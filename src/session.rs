@@ -249,8 +249,11 @@ impl Session {
         sealed::seal(key, Kind::SealedSession, &[], &(&self.hot, &self.cold))
     }
 
-    /// Decrypts a sealed session. Open a stored state once and store what becomes of it; a second session out
-    /// of the same bytes is a clone, and the peer will report [`Error::PeerRolledBack`].
+    /// Decrypts a sealed session. Open a stored state once and store what becomes of it: a second session out of the
+    /// same bytes is a clone. It uses no key twice, but what it sends under numbers that the peer has received is
+    /// refused ([`Error::PeerRolledBack`]); and once the original has gone on, as a rule by a round trip, clone and peer
+    /// cannot read each other at all, which looks like [`Error::UnknownSession`] on both sides. After restoring a
+    /// backup, begin anew.
     ///
     /// # Errors
     /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`],

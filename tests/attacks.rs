@@ -402,6 +402,32 @@ fn a16_reordering_does_not_hide_a_rollback() {
     assert_eq!(refused(&mut bob, &messages[2]), Error::PeerRolledBack);
 }
 
+/// How far `PeerRolledBack` reaches: not to a state from before the last round trip. Neither side has a key of the
+/// other's, so that neither can know more than that.
+#[test]
+fn a16_an_older_state_is_unknown_to_both_sides() {
+    let key = storage_key();
+    for missing in [false, true] {
+        let (mut alice, mut bob) = Pair::new(163, 1).established();
+        exchange(&mut alice, &mut bob, b"before");
+        let lost = alice.encrypt(b"late").unwrap();
+        exchange(&mut alice, &mut bob, b"before");
+        let snapshot = alice.seal(&key);
+        if !missing {
+            assert!(bob.decrypt(&lost).is_ok());
+        }
+        exchange(&mut bob, &mut alice, b"round");
+        exchange(&mut alice, &mut bob, b"trip");
+        let mut restored = Session::open(&key, &snapshot).unwrap();
+        let message = restored.encrypt(b"from the backup").unwrap();
+        // With a message of its chain missing there is a key left to know it by.
+        let expected = if missing { Error::PeerRolledBack } else { Error::UnknownSession };
+        assert_eq!(refused(&mut bob, &message), expected);
+        let message = bob.encrypt(b"to the backup").unwrap();
+        assert_eq!(refused(&mut restored, &message), Error::UnknownSession);
+    }
+}
+
 /// A clone that makes the same turn again: another ratchet key under the same header key.
 #[test]
 fn a16_a_repeated_turn_is_reported() {
