@@ -27,7 +27,8 @@ pub enum Error {
     /// [Needs a new handshake](Error::needs_rehandshake).
     TooFarAhead,
     /// No key of this session opens the message's header: another session's, altered on the way, not a message
-    /// at all, or a duplicate so old that its header key is gone.
+    /// at all, or so old that its header key is gone. That is a duplicate of a chain of which nothing is missing any more,
+    /// or a message that was never received, of a chain that has ended and whose keys were all discarded.
     UnknownSession,
     /// An initial message for a prekey that is not (or no longer) here.
     UnknownPreKey,
@@ -83,7 +84,7 @@ impl fmt::Display for Error {
             Self::TooOld => "message too old, its key is gone",
             Self::TooFarAhead => "too many messages missing before this one",
             Self::UnknownSession => {
-                "no key of this session opens the message: another session's, altered, or a late duplicate"
+                "no key of this session opens the message: another session's, altered, or too late"
             }
             Self::UnknownPreKey => "initial message for an unknown prekey",
             Self::Replayed => "initial message accepted before",

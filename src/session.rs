@@ -186,10 +186,11 @@ impl Session {
     ///
     /// # Errors
     /// - [`Error::UnknownSession`]: no key of this session opens its header. Try the next session. Also what
-    ///   a duplicate looks like once nothing of its chain is missing any more.
+    ///   a duplicate looks like once nothing of its chain is missing any more, and a late message once all keys of its
+    ///   chain were discarded.
     /// - [`Error::Unauthentic`], [`Error::Malformed`], [`Error::InvalidKey`]: the header is this session's, the
     ///   rest is not genuine. Final: no other session will do better.
-    /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or gone.
+    /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or discarded.
     /// - [`Error::TooFarAhead`], [`Error::PeerRolledBack`]: one side must start a new session.
     /// - [`Error::UnsupportedVersion`].
     pub fn decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
@@ -272,7 +273,7 @@ impl Session {
     }
 
     /// Encrypts the hot half alone: what every message changes, below 1 KiB once established. The cold half
-    /// (keys of messages that have not arrived, up to 150 KiB) is [`seal_cold`](Self::seal_cold)'s.
+    /// (keys of messages that have not arrived, up to 174 KiB) is [`seal_cold`](Self::seal_cold)'s.
     #[must_use]
     pub fn seal_hot(&self, key: &StorageKey) -> Vec<u8> {
         sealed::seal(key, Kind::SealedHotSession, &[], &self.hot)

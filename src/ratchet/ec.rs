@@ -130,6 +130,7 @@ enum Ended {
 }
 
 struct NewTurn {
+    sequence: u32,
     root: RootKey,
     next_receiving_header_key: NextHeaderKey,
     /// What becomes of the receiving chain that ends, if there is one.
@@ -222,6 +223,9 @@ impl NewTurn {
         header: &Header,
         ending: Option<&ReceivingChain>,
     ) -> Result<(Self, MessageKey<Ec>), Error> {
+        // A number used for two chains would mix their keys up.
+        let sequence = ending.map_or(Some(0), |ending| ending.sequence.checked_add(1));
+        let sequence = sequence.ok_or(Error::TooFarAhead)?;
         let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
         let ahead = chain.look_ahead(header.message_number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
         let ended = ending.map(|ending| {
@@ -232,6 +236,7 @@ impl NewTurn {
             )
         });
         let turn = Self {
+            sequence,
             root,
             next_receiving_header_key,
             ended,
@@ -363,9 +368,8 @@ impl EcRatchet {
     /// The peer's turn is over: its chain, and room for ours.
     fn turn(&mut self, cold: &mut EcCold, new: NewTurn) -> (u32, bool) {
         let mut cold_changed = false;
-        let mut sequence = 0;
+        let sequence = new.sequence;
         if let (Some(ending), Some(ended)) = (self.receiving.take(), new.ended) {
-            sequence = ending.sequence.saturating_add(1);
             cold_changed = self.close(cold, ending, ended, new.previous_chain_length);
         }
         self.root = new.root;
@@ -475,6 +479,11 @@ impl EcRatchet {
         if let Turn::Sending { chain, .. } = &mut self.turn {
             *chain = Chain::at([1; 32], number);
         }
+    }
+
+    /// Makes the receiving chain one of the last.
+    pub(crate) fn set_receiving_sequence(&mut self, sequence: u32) {
+        self.receiving.as_mut().unwrap().sequence = sequence;
     }
 
     /// Whether there is a private ratchet key to steal.

@@ -253,3 +253,11 @@ impl TripleRatchet {
         &mut self.pq
     }
 }
+
+#[cfg(test)]
+impl Cold {
+    /// The state that takes the most bytes.
+    pub(crate) fn largest() -> Self {
+        Self { ec: EcCold::largest(), pq: PqCold::largest() }
+    }
+}

@@ -783,6 +783,9 @@ def check_peer():
     p.send(early)
     p.refuse("InvalidKey", "peer, ratchet key of small order", forge(early, ratchet_key=bytes(32)))
     p.refuse("TooFarAhead", "peer, new chain", forge(early, n=25_001))
+    tired = p.bob.clone()
+    tired.chains_seen = 2**32
+    refused("TooFarAhead", "peer, chain number 2^32", lambda: tired.decrypt(forge(early), []), tired)
 
     # A header under the next header key while Bob has no ratchet key that it could answer.
     p.read(p.send(p.alice))

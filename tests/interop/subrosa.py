@@ -1050,6 +1050,8 @@ class Session:
         """Turn when receiving, and the message key of the new chain's number n."""
         if header.n > MAX_EC_SKIP:
             raise ProtocolError("TooFarAhead", "EC, new chain")
+        if self.chains_seen > U32_MAX:
+            raise ProtocolError("TooFarAhead", "chains")
         old = self.receiving
         if old:
             if header.pn - old.chain.n > MAX_EC_SKIP:

@@ -67,6 +67,18 @@ impl Receipts {
 }
 
 #[cfg(test)]
+impl Receipts {
+    /// The value that takes the most bytes.
+    pub(super) fn largest() -> Self {
+        let mut largest = Self { forgotten_below: u32::MAX, ..Self::default() };
+        for i in 0..=MAX_INCARNATIONS as u32 {
+            largest.record(u32::MAX, u32::MAX - i);
+        }
+        largest
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
