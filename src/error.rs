@@ -34,8 +34,8 @@ pub enum Error {
     UnknownPreKey,
     /// This initial message was accepted before.
     Replayed,
-    /// The signed prekey has served its limit of initial messages without a one-time prekey:
-    /// [rotate](crate::PreKeys::rotate).
+    /// The signed prekey has served its limit of initial messages without a one-time prekey, and takes no more:
+    /// [rotate](crate::PreKeys::rotate), so that bundles have another.
     ReplayRecordFull,
     /// Authenticated: the peer sends from an earlier state (a restored backup, a clone). A state from before the last
     /// round trip cannot be told from no state at all: [`Self::UnknownSession`], on both sides.
@@ -64,8 +64,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the session cannot go on in this direction until one side starts a new one
-    /// ([`Session::initiate`](crate::Session::initiate)).
+    /// Whether one side should start a new session ([`Session::initiate`](crate::Session::initiate)): this one may not
+    /// go on in this direction by itself. `docs/SPEC.md` (section 13) says when it does.
     #[must_use]
     pub fn needs_rehandshake(self) -> bool {
         matches!(self, Self::TooFarAhead | Self::PeerRolledBack | Self::CounterExhausted)

@@ -18,6 +18,7 @@
 use alloc::vec::Vec;
 
 use rand::TryCryptoRng;
+use zeroize::Zeroizing;
 
 use crate::{
     Error,
@@ -67,8 +68,9 @@ pub(crate) fn initiate(
     let (signed, one_time) = (bundle.signed_prekey(), bundle.one_time_prekey());
     let (signed_id, one_time_id) = (signed.id(), one_time.map(OneTimePreKey::id));
 
+    let context = hedge_context(peer, &signed_id, one_time_id.as_ref(), payload);
     let drawn: Secret<64> =
-        identity.hedged(rng, &hedge_context(peer, &signed_id, one_time_id.as_ref(), payload))?;
+        identity.hedged(rng, Label::HEDGED_HANDSHAKE, &context).map_err(|_| Error::NoRandomness)?;
     let [ephemeral_seed, coins] = kdf::split(&drawn);
     trace!("EK_A private", ephemeral_seed.as_bytes());
     trace!("KEM coins", coins.as_bytes());
@@ -144,9 +146,9 @@ fn hedge_context(
     signed: &PreKeyId,
     one_time: Option<&PreKeyId>,
     payload: &[u8],
-) -> Vec<u8> {
+) -> Zeroizing<Vec<u8>> {
     let one_time = one_time.map_or([0; PreKeyId::LEN], |id| *id.as_bytes());
-    [&peer.to_bytes()[..], signed.as_bytes(), &one_time, payload].concat()
+    Zeroizing::new([&peer.to_bytes()[..], signed.as_bytes(), &one_time, payload].concat())
 }
 
 /// h1: everything that is public when the initiator's identity is sealed.
@@ -223,7 +225,7 @@ impl Stage1 {
     /// The initiator's identity and payload out of c. Whatever is wrong with them is one error.
     fn open_identity(&self, sealed: &[u8]) -> Result<(IdentityKey, Vec<u8>), Error> {
         let (encrypted, tag) = sealed.split_last_chunk().ok_or(Error::Malformed)?;
-        let mut plain = encrypted.to_vec();
+        let mut plain = Zeroizing::new(encrypted.to_vec());
         aead::open(self.identity_key().as_bytes(), &ZERO_NONCE, &self.transcript, &mut plain, tag)?;
         let mut reader = Reader::new(&plain);
         let peer = IdentityKey::from_bytes(reader.array::<{ IdentityKey::LEN }>()?)

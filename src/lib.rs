@@ -45,56 +45,72 @@
 //!
 //! # Receiving
 //!
-//! A message does not say which session it belongs to. With all sessions that might be meant (one peer may have
-//! several: it lost its state and began anew, or both sides began at once), the last one being the one to send on:
+//! A message does not say whose it is, nor which session it belongs to. Keep all sessions with everybody, and try
+//! them. One peer may have several (it lost its state and began anew, or both sides began at once): **the one to send
+//! on with a peer is its last one in the `Vec`**. Push there what you initiate.
 //!
 //! ```
-//! use subrosa::{Error, IdentityKeyPair, MessageKind, PreKeys, Session};
+//! use subrosa::{Error, IdentityKey, IdentityKeyPair, MessageKind, PreKeys, Session};
 //!
-//! /// `sessions` are those with one peer, or with a peer that is not known yet. Returns the content.
+//! /// `sessions` are all that there are, with everybody. Returns who wrote, and what.
 //! fn receive(
 //!     me: &IdentityKeyPair,
 //!     prekeys: &mut PreKeys,
 //!     sessions: &mut Vec<Session>,
 //!     message: &[u8],
-//! ) -> Result<Vec<u8>, Error> {
+//! ) -> Result<(IdentityKey, Vec<u8>), Error> {
 //!     let kind = MessageKind::of(message)?;
 //!     for i in (0..sessions.len()).rev() {
 //!         match sessions[i].decrypt(message) {
 //!             Err(Error::UnknownSession) => continue, // another session's
 //!             Err(error) => return Err(error),
-//!             Ok(content) => {
-//!                 follow(sessions, i, kind);
-//!                 return Ok(content);
-//!             }
+//!             Ok(content) => return Ok((follow(sessions, i, kind), content)),
 //!         }
 //!     }
 //!     if kind != MessageKind::Initial {
 //!         return Err(Error::UnknownSession);
 //!     }
+//!     // Anybody may write this. It begins a conversation with its author, and does not touch another one.
 //!     let (session, content) = Session::accept(me, prekeys, message)?;
 //!     sessions.insert(0, session);
-//!     follow(sessions, 0, kind);
-//!     Ok(content)
+//!     Ok((follow(sessions, 0, kind), content))
 //! }
 //!
-//! /// A message was read in session `i`: moves it to the end, to be sent on, if the one there yields.
-//! fn follow(sessions: &mut Vec<Session>, i: usize, kind: MessageKind) {
-//!     let last = sessions.len() - 1;
-//!     if i != last && sessions[last].yields_to(&sessions[i], kind) {
-//!         sessions[i..].rotate_left(1);
+//! /// A message was read in session `i`: makes it the last one of its peer, to be sent on, if the one that is yields.
+//! fn follow(sessions: &mut [Session], i: usize, kind: MessageKind) -> IdentityKey {
+//!     let peer = *sessions[i].peer_identity();
+//!     if let Some(last) = sessions.iter().rposition(|session| *session.peer_identity() == peer)
+//!         && last != i
+//!         && sessions[last].yields_to(&sessions[i], kind)
+//!     {
+//!         sessions[i..=last].rotate_left(1);
 //!     }
+//!     peer
 //! }
 //! # let now = subrosa::UnixTime::now();
-//! # let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
-//! # let mut prekeys = PreKeys::generate(&bob, 1, now);
+//! # let [alice, bob, mallory] = std::array::from_fn(|_| IdentityKeyPair::generate());
+//! # let mut prekeys = PreKeys::generate(&bob, 2, now);
 //! # let mut to_bob = Session::initiate(&alice, &prekeys.bundle().verify(now)?)?;
+//! # let mut of_mallory = Session::initiate(&mallory, &prekeys.bundle().verify(now)?)?;
 //! # let mut sessions = Vec::new();
-//! # assert_eq!(receive(&bob, &mut prekeys, &mut sessions, &to_bob.encrypt(b"1")?)?, b"1");
-//! # assert_eq!(receive(&bob, &mut prekeys, &mut sessions, &to_bob.encrypt(b"2")?)?, b"2");
-//! # assert_eq!(sessions.len(), 1);
+//! # let a = *alice.identity_key();
+//! # assert_eq!(receive(&bob, &mut prekeys, &mut sessions, &to_bob.encrypt(b"1")?)?, (a, b"1".to_vec()));
+//! # let m = *mallory.identity_key();
+//! # assert_eq!(receive(&bob, &mut prekeys, &mut sessions, &of_mallory.encrypt(b"2")?)?, (m, b"2".to_vec()));
+//! # assert_eq!(receive(&bob, &mut prekeys, &mut sessions, &to_bob.encrypt(b"3")?)?, (a, b"3".to_vec()));
+//! # assert_eq!(sessions.len(), 2);
+//! # let last = sessions.iter().rposition(|session| *session.peer_identity() == a).unwrap();
+//! # assert_eq!(sessions[last].id(), to_bob.id());
 //! # Ok::<(), Error>(())
 //! ```
+//!
+//! A session of an unknown peer is a stranger's until you know the identity key. Anybody can open any number of them:
+//! cap the sessions per peer and the unknown senders that you keep, dropping those least recently used, never the one
+//! sent on.
+//!
+//! When a first message is not answered in the time that you expect, begin anew from a fresh bundle: the recipient may
+//! never be able to accept it ([`Error::UnknownPreKey`], [`Error::ReplayRecordFull`] there), and a session that is not
+//! answered does not yield to the peer's older ones.
 //!
 //! A call that fails has changed nothing. [`Error`] says who is to blame, and
 //! [`Error::needs_rehandshake`] whether to begin anew.

@@ -58,7 +58,6 @@ pub struct Session {
 }
 
 /// What the first message of a peer brings.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Accepted {
     /// The new session.
@@ -69,9 +68,20 @@ pub struct Accepted {
     pub payload: Vec<u8>,
 }
 
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No plaintext: an app logs this.
+        f.debug_struct("Accepted").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
 impl Session {
     /// Starts a session with the owner of a bundle. Nothing is sent by this: the first message carries the
     /// handshake, and so does every further one until the first reply has been decrypted.
+    ///
+    /// One bundle with a one-time prekey makes one session: the recipient refuses the messages of a second one from it
+    /// ([`Error::UnknownPreKey`]). Whether the bundle has expired was checked by
+    /// [`verify`](crate::PreKeyBundle::verify) and is not checked here, so verify it when you use it, and don't keep it.
     ///
     /// # Errors
     /// [`Error::InvalidKey`] if a key of the bundle is of small order, [`Error::NoRandomness`].
@@ -191,7 +201,8 @@ impl Session {
     /// - [`Error::Unauthentic`], [`Error::Malformed`], [`Error::InvalidKey`]: the header is this session's, the
     ///   rest is not genuine. Final: no other session will do better.
     /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or discarded.
-    /// - [`Error::TooFarAhead`], [`Error::PeerRolledBack`]: one side must start a new session.
+    /// - [`Error::TooFarAhead`], [`Error::PeerRolledBack`]: the message cannot be read, and others may not be either:
+    ///   one side should start a new session.
     /// - [`Error::UnsupportedVersion`].
     pub fn decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let content = self.try_decrypt(message);
@@ -212,7 +223,8 @@ impl Session {
     }
 
     /// Whether the handshake used a one-time prekey. Without one, the first messages can be read by who steals
-    /// the responder's signed prekey before it is rotated, and a server may have withheld them on purpose.
+    /// the responder's signed prekey, which is there until its owner first [rotates](crate::PreKeys::rotate) 37 days or
+    /// more after it was made; and a server may have withheld one-time prekeys on purpose.
     #[must_use]
     pub fn used_one_time_prekey(&self) -> bool {
         self.hot.used_one_time_prekey
@@ -233,9 +245,13 @@ impl Session {
     /// `other` has the lower id (both sides see the same two ids), and not to late messages of older sessions; later
     /// it yields always. Keep the other sessions for decrypting what is under way. The
     /// [crate's documentation](crate#receiving) has it as code.
+    ///
+    /// A session with another peer never yields: `false` if [`peer_identity`](Self::peer_identity) differs. Do not
+    /// ask for an `other` that was given up ([`Error::needs_rehandshake`], or replaced because nobody answered).
     #[must_use]
     pub fn yields_to(&self, other: &Self, kind: MessageKind) -> bool {
-        self.is_confirmed() || (kind == MessageKind::Initial && other.hot.id < self.hot.id)
+        self.hot.peer == other.hot.peer
+            && (self.is_confirmed() || (kind == MessageKind::Initial && other.hot.id < self.hot.id))
     }
 
     /// How this side hides the length of what it sends; [`Padding::Buckets`] unless set. Stored with the
@@ -255,6 +271,10 @@ impl Session {
     /// refused ([`Error::PeerRolledBack`]); and once the original has gone on, as a rule by a round trip, clone and peer
     /// cannot read each other at all, which looks like [`Error::UnknownSession`] on both sides. After restoring a
     /// backup, begin anew.
+    ///
+    /// The seal says that the bytes are a session of ours, not which one, nor that it is the newest: who can write to
+    /// the storage can swap two sessions or put an old one back without the key. Check
+    /// [`peer_identity`](Self::peer_identity) after opening.
     ///
     /// # Errors
     /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`],

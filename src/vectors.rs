@@ -1,7 +1,7 @@
 //! Makes and checks `tests/vectors/*.json`: whole transcripts with every intermediate secret, from fixed seeds.
 //!
 //! The files are frozen. This test replays their scripts and compares every byte; `SUBROSA_WRITE_VECTORS=1` writes
-//! them anew, which a change of the wire format needs and nothing else does.
+//! them anew, which a change of the wire format or of the use of randomness needs and nothing else does.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::convert::Infallible;

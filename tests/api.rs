@@ -102,6 +102,9 @@ fn identity_text_is_canonical_and_checksummed() {
     assert_eq!(encode(ours, &key.to_bytes()), text);
     assert_eq!(parse(&encode(other, &key.to_bytes())), Err(Error::Malformed));
     assert_eq!(parse(&encode(ours, &key.to_bytes()[1..])), Err(Error::Malformed));
+    // The text before the keys.
+    assert_eq!(parse(&encode(ours, &[0xff; 64])), Err(Error::InvalidKey));
+    assert_eq!(parse(&encode(other, &[0xff; 64])), Err(Error::Malformed));
     assert_eq!(parse(&bech32::encode::<Bech32>(ours, &key.to_bytes()).unwrap()), Err(Error::Malformed));
     // Non-zero padding bits behind the 64 bytes (512 bits in 103 characters: 3 bits of padding).
     let mut symbols: Vec<_> = key.to_bytes().into_iter().bytes_to_fes().collect();

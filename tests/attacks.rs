@@ -700,16 +700,24 @@ fn a26_nothing_secret_is_printed() {
     let key = StorageKey::generate_with_rng(&mut replay);
     let bundle = prekeys.bundle();
     let verified = bundle.clone().verify(NOW).unwrap();
-    let mut session = Session::initiate(&identity, &verified).unwrap();
+    let mut session = Session::initiate_with_payload(&identity, &verified, b"a secret payload").unwrap();
     let message = session.encrypt(b"a secret text").unwrap();
     let accepted = Session::accept_with_payload(&identity, &mut prekeys, &message).unwrap();
     let text = format!(
-        "{identity:?} {identity:#?} {prekeys:?} {key:?} {bundle:?} {verified:?} {session:?} {session:#?} {:?} {:?} {:?}",
-        accepted.session,
+        "{identity:?} {identity:#?} {prekeys:?} {key:?} {bundle:?} {verified:?} {session:?} {session:#?} \
+         {accepted:?} {accepted:#?} {:?} {:?}",
         prekeys.signed_prekey(),
         session.id(),
     );
-    assert!(text.contains("IdentityKeyPair"));
+    assert!(text.contains("IdentityKeyPair") && text.contains("Accepted"));
+    for plain in [&accepted.content, &accepted.payload] {
+        assert!(plain.len() > 10);
+        let lines: String = plain.iter().map(|byte| format!("{byte},")).collect();
+        let squeezed: String = text.split_whitespace().collect();
+        assert!(!squeezed.contains(&lines[..lines.len() - 1]), "plaintext in {text}");
+        assert!(!text.contains(&hex::encode(plain)), "plaintext in {text}");
+        assert!(!text.contains(&*String::from_utf8_lossy(plain)), "plaintext in {text}");
+    }
     for window in seeds.chunks(8) {
         assert!(!text.contains(&hex::encode(window)), "a secret in {text}");
         assert!(!text.contains(&format!("{window:?}")[1..20]), "a secret in {text}");

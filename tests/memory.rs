@@ -52,6 +52,12 @@ struct Person {
     session: Option<Session>,
 }
 
+/// What is the app's to wipe.
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    black_box(bytes);
+}
+
 /// Runs `f` so many times [`STEP`] further down the stack.
 #[inline(never)]
 fn at_depth(depth: usize, f: &mut dyn FnMut()) {
@@ -94,10 +100,12 @@ fn act<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
             "bundle" => bundle = person.prekeys.as_mut().map(|keys| keys.bundle().verify(now).unwrap()),
             "initiate" => {
                 let identity = person.identity.as_ref().unwrap();
-                let payload = hex::decode(step["payload"].as_str().unwrap()).unwrap();
+                let mut payload = masked(&step["payload"]);
+                payload.iter_mut().for_each(|byte| *byte ^= MASK);
                 let bundle = bundle.as_ref().unwrap();
                 person.session =
                     Some(Session::initiate_with_rng(identity, bundle, &payload, &mut rng).unwrap());
+                wipe(&mut payload);
             }
             "encrypt" => {
                 let session = person.session.as_mut().unwrap();
@@ -108,8 +116,9 @@ fn act<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
             "accept" => {
                 let identity = person.identity.as_ref().unwrap();
                 let prekeys = person.prekeys.as_mut().unwrap();
-                let accepted =
+                let mut accepted =
                     Session::accept_with_rng(identity, prekeys, &messages[number], &mut rng).unwrap();
+                wipe(&mut accepted.payload);
                 person.session = Some(accepted.session);
             }
             "decrypt" => drop(person.session.as_mut().unwrap().decrypt(&messages[number])),
@@ -200,8 +209,8 @@ fn a27_no_key_is_left_in_memory() {
 }
 
 fn leave_nothing() {
-    // One prekey on rotation, two on refilling: 96 bytes each.
-    let mut further = [0; 3 * 96];
+    // One prekey on rotation, two on refilling: 32 bytes each, hedged into keys.
+    let mut further = [0; 3 * 32];
     seeded(27).fill_bytes(&mut further);
     let mut planted = [0; 32];
     seeded(28).fill_bytes(&mut planted);
@@ -213,8 +222,13 @@ fn leave_nothing() {
         let public = ["h1", "h2", "header", "session id"];
         let mut secrets: Vec<(String, Vec<u8>)> = Vec::new();
         for step in steps {
+            if let Some(payload) = step.get("payload")
+                && payload.as_str() != Some("")
+            {
+                secrets.push(("payload".into(), masked(payload)[..32].to_vec()));
+            }
             if matches!(step["op"].as_str(), Some("identity" | "prekeys")) {
-                // Private keys, 32 bytes each, as drawn.
+                // As drawn: private keys, 32 bytes each, and what prekeys are derived from.
                 for (number, key) in masked(&step["random"]).chunks_exact(32).enumerate() {
                     secrets.push((format!("{} key {number}", step["op"]), key.to_vec()));
                 }

@@ -10,7 +10,8 @@
 
 use chacha20::ChaCha20Rng;
 use subrosa::{
-    Error, IdentityKeyPair, MAX_PAYLOAD_LEN, MessageKind, Padding, PreKeyBundle, PreKeys, Session, UnixTime,
+    Error, IdentityKey, IdentityKeyPair, MAX_PAYLOAD_LEN, MessageKind, Padding, PreKeyBundle, PreKeys,
+    Session, UnixTime,
 };
 
 mod common;
@@ -132,43 +133,87 @@ fn simultaneous_initiation_converges() {
     assert!(lower_won.iter().all(|count| *count > 0), "{lower_won:?}");
 }
 
-/// One side of several sessions with one peer, by the rules of the specification (section 11). As in the crate's
+/// Somebody's sessions with everybody, by the rules of the specification (section 11). As in the crate's
 /// documentation.
 struct Side {
     identity: IdentityKeyPair,
     prekeys: PreKeys,
-    /// The last one is sent on.
+    /// The last one with a peer is sent on with it.
     sessions: Vec<Session>,
 }
 
 impl Side {
-    fn receive(&mut self, message: &[u8], rng: &mut ChaCha20Rng) -> Vec<u8> {
+    fn new(one_time: u16, rng: &mut ChaCha20Rng) -> Self {
+        let identity = IdentityKeyPair::generate_with_rng(rng);
+        let prekeys = PreKeys::generate_with_rng(&identity, one_time, NOW, rng);
+        Self { identity, prekeys, sessions: Vec::new() }
+    }
+
+    fn initiate(&mut self, peer: &mut Self, rng: &mut ChaCha20Rng) {
+        let bundle = peer.prekeys.bundle().verify(NOW).unwrap();
+        self.sessions.push(Session::initiate_with_rng(&self.identity, &bundle, &[], rng).unwrap());
+    }
+
+    fn receive(&mut self, message: &[u8], rng: &mut ChaCha20Rng) -> (IdentityKey, Vec<u8>) {
         let kind = MessageKind::of(message).unwrap();
         for i in (0..self.sessions.len()).rev() {
             match self.sessions[i].decrypt(message) {
                 Err(Error::UnknownSession) => continue,
-                result => {
-                    self.follow(i, kind);
-                    return result.unwrap();
-                }
+                result => return (self.follow(i, kind), result.unwrap()),
             }
         }
         let accepted = Session::accept_with_rng(&self.identity, &mut self.prekeys, message, rng).unwrap();
         self.sessions.insert(0, accepted.session);
-        self.follow(0, kind);
-        accepted.content
+        (self.follow(0, kind), accepted.content)
     }
 
-    fn follow(&mut self, i: usize, kind: MessageKind) {
-        let last = self.sessions.len() - 1;
-        if i != last && self.sessions[last].yields_to(&self.sessions[i], kind) {
-            self.sessions[i..].rotate_left(1);
+    fn follow(&mut self, i: usize, kind: MessageKind) -> IdentityKey {
+        let peer = *self.sessions[i].peer_identity();
+        let last = self.sent_on(&peer).unwrap();
+        if last != i && self.sessions[last].yields_to(&self.sessions[i], kind) {
+            self.sessions[i..=last].rotate_left(1);
         }
+        peer
     }
 
-    fn send(&mut self, rng: &mut ChaCha20Rng) -> Vec<u8> {
-        self.sessions.last_mut().unwrap().encrypt_with_rng(b"text", rng).unwrap()
+    fn sent_on(&self, peer: &IdentityKey) -> Option<usize> {
+        self.sessions.iter().rposition(|session| session.peer_identity() == peer)
     }
+
+    fn send(&mut self, to: &IdentityKey, rng: &mut ChaCha20Rng) -> Vec<u8> {
+        let last = self.sent_on(to).unwrap();
+        self.sessions[last].encrypt_with_rng(b"text", rng).unwrap()
+    }
+}
+
+/// Whoever writes for the first time begins a conversation of his own: what is meant for Alice goes to Alice.
+#[test]
+fn a_stranger_does_not_take_over_a_conversation() {
+    let mut rng = seeded(20);
+    let [mut alice, mut bob, mut mallory] = std::array::from_fn(|_| Side::new(9, &mut rng));
+    let [a, b, m] = [&alice, &bob, &mallory].map(|side| *side.identity.identity_key());
+    alice.initiate(&mut bob, &mut rng);
+    let message = alice.send(&b, &mut rng);
+    assert_eq!(bob.receive(&message, &mut rng), (a, b"text".to_vec()));
+    // With a higher id than Alice's session and with a lower one, answered or not.
+    for _ in 0..4 {
+        mallory.initiate(&mut bob, &mut rng);
+        for _ in 0..2 {
+            let message = mallory.send(&b, &mut rng);
+            assert_eq!(bob.receive(&message, &mut rng), (m, b"text".to_vec()));
+            let to_alice = bob.send(&a, &mut rng);
+            assert_eq!(alice.receive(&to_alice, &mut rng), (b, b"text".to_vec()));
+            let to_mallory = bob.send(&m, &mut rng);
+            assert_eq!(mallory.receive(&to_mallory, &mut rng), (b, b"text".to_vec()));
+        }
+        // The same when Bob's own session with Alice is not answered.
+        bob.initiate(&mut alice, &mut rng);
+    }
+    let with = |peer, other| {
+        let session = |side: &IdentityKey| &bob.sessions[bob.sent_on(side).unwrap()];
+        [MessageKind::Initial, MessageKind::Ratchet].map(|kind| session(peer).yields_to(session(other), kind))
+    };
+    assert_eq!([with(&a, &m), with(&m, &a)], [[false; 2]; 2]);
 }
 
 /// Both begin at once, and anew, and the network holds the messages of each side back for as long as it likes:
@@ -178,39 +223,35 @@ fn crossing_sessions_meet_on_every_schedule() {
     use rand::RngExt;
     for seed in 0..1_000 {
         let mut rng = seeded(seed);
-        let mut sides: [Side; 2] = std::array::from_fn(|_| {
-            let identity = IdentityKeyPair::generate_with_rng(&mut rng);
-            let prekeys = PreKeys::generate_with_rng(&identity, 0, NOW, &mut rng);
-            Side { identity, prekeys, sessions: Vec::new() }
-        });
+        let mut sides: [Side; 2] = std::array::from_fn(|_| Side::new(0, &mut rng));
+        let names = sides.each_ref().map(|side| *side.identity.identity_key());
         let mut queues = [Vec::new(), Vec::new()];
         // The adversary: lets a side begin or send, and delivers any queued message, in any order.
         for step in 0..rng.random_range(4..25) {
             let side = rng.random_range(0..2usize);
             if sides[side].sessions.is_empty() || (step < 12 && rng.random_range(0..6) == 0) {
-                let bundle = sides[1 - side].prekeys.bundle().verify(NOW).unwrap();
-                let session =
-                    Session::initiate_with_rng(&sides[side].identity, &bundle, &[], &mut rng).unwrap();
-                sides[side].sessions.push(session);
+                let [left, right] = &mut sides;
+                let (own, peer) = if side == 0 { (left, right) } else { (right, left) };
+                own.initiate(peer, &mut rng);
             }
             if rng.random_range(0..2) == 0 || queues[side].is_empty() {
-                let message = sides[side].send(&mut rng);
+                let message = sides[side].send(&names[1 - side], &mut rng);
                 queues[side].push(message);
             } else {
                 let pick = rng.random_range(0..queues[side].len());
                 let message = queues[side].swap_remove(pick);
-                assert_eq!(sides[1 - side].receive(&message, &mut rng), b"text");
+                assert_eq!(sides[1 - side].receive(&message, &mut rng), (names[side], b"text".to_vec()));
             }
         }
         for (side, queue) in queues.into_iter().enumerate() {
             for message in queue {
-                assert_eq!(sides[1 - side].receive(&message, &mut rng), b"text");
+                assert_eq!(sides[1 - side].receive(&message, &mut rng), (names[side], b"text".to_vec()));
             }
         }
         for side in [0, 1, 0, 1] {
             if !sides[side].sessions.is_empty() {
-                let message = sides[side].send(&mut rng);
-                assert_eq!(sides[1 - side].receive(&message, &mut rng), b"text");
+                let message = sides[side].send(&names[1 - side], &mut rng);
+                assert_eq!(sides[1 - side].receive(&message, &mut rng), (names[side], b"text".to_vec()));
             }
         }
         let sent_on = sides.each_ref().map(|side| side.sessions.last().unwrap().id());
@@ -221,13 +262,16 @@ fn crossing_sessions_meet_on_every_schedule() {
 #[test]
 fn a_confirmed_session_yields_to_a_newer_one() {
     let mut pair = Pair::new(5, 2);
-    let (_, bob) = pair.established();
+    let (alice, bob) = pair.established();
     let first = pair.initiate().encrypt(b"anew").unwrap();
     let (newer, _) = Session::accept(&pair.bob, &mut pair.prekeys, &first).unwrap();
     assert!(bob.yields_to(&newer, MessageKind::Initial));
     // A session that has just been begun here does not yield to what was under way on an older one.
     let anew = pair.initiate();
-    assert!(!anew.yields_to(&bob, MessageKind::Ratchet));
+    assert!(!anew.yields_to(&alice, MessageKind::Ratchet));
+    assert!(alice.yields_to(&anew, MessageKind::Ratchet));
+    // Not to one with another peer: Bob's peer is Alice, Alice's is Bob.
+    assert!(!bob.yields_to(&alice, MessageKind::Initial));
 }
 
 #[test]
@@ -395,6 +439,60 @@ fn prekeys_rotate_and_old_ones_go_on_for_a_while() {
     assert_eq!(late.err(), Some(Error::UnknownPreKey));
 }
 
+/// Nothing but a rotation deletes a signed prekey; so it is due when one is to be deleted.
+#[test]
+fn a_rotation_is_due_when_an_old_prekey_is_to_go() {
+    let mut pair = Pair::new(21, 0);
+    let day = 24 * 60 * 60;
+    let after = |days: u64| UnixTime::from_secs(NOW.as_secs() + days * day);
+    let under_way = pair.initiate().encrypt(b"").unwrap();
+    pair.prekeys.rotate(&pair.bob, after(35)).unwrap();
+    assert!(!pair.prekeys.rotation_due(after(36)));
+    assert!(pair.prekeys.rotation_due(after(37)));
+    // What is waiting is read first.
+    assert!(Session::accept(&pair.bob, &mut pair.prekeys, &under_way).is_ok());
+    pair.prekeys.rotate(&pair.bob, after(37)).unwrap();
+    assert!(!pair.prekeys.rotation_due(after(37)));
+    let replayed = Session::accept(&pair.bob, &mut pair.prekeys, &under_way);
+    assert_eq!(replayed.err(), Some(Error::UnknownPreKey));
+}
+
+/// A clock that was years ahead when a signed prekey was made: rotation goes on, and the prekey goes 37 days later.
+#[test]
+fn a_clock_once_ahead_does_not_stop_rotation() {
+    let mut pair = Pair::new(22, 0);
+    let day = 24 * 60 * 60;
+    let after = |days: u64| UnixTime::from_secs(NOW.as_secs() + days * day);
+    pair.prekeys.rotate(&pair.bob, after(4_000)).unwrap();
+    let bundle = pair.bundle();
+    let under_way = [(); 2].map(|()| Session::initiate(&pair.alice, &bundle).unwrap().encrypt(b"").unwrap());
+    assert!(pair.prekeys.rotation_due(NOW));
+    pair.prekeys.rotate(&pair.bob, NOW).unwrap();
+    assert!(!pair.prekeys.rotation_due(after(6)));
+    pair.prekeys.rotate(&pair.bob, after(36)).unwrap();
+    assert!(Session::accept(&pair.bob, &mut pair.prekeys, &under_way[0]).is_ok());
+    assert!(pair.prekeys.rotation_due(after(37)));
+    pair.prekeys.rotate(&pair.bob, after(37)).unwrap();
+    let late = Session::accept(&pair.bob, &mut pair.prekeys, &under_way[1]);
+    assert_eq!(late.err(), Some(Error::UnknownPreKey));
+}
+
+#[test]
+fn sixteen_signed_prekeys_are_kept() {
+    let mut pair = Pair::new(23, 0);
+    let bundle = pair.bundle();
+    let under_way = [(); 2].map(|()| Session::initiate(&pair.alice, &bundle).unwrap().encrypt(b"").unwrap());
+    for _ in 0..15 {
+        pair.prekeys.rotate(&pair.bob, NOW).unwrap();
+    }
+    assert!(Session::accept(&pair.bob, &mut pair.prekeys, &under_way[0]).is_ok());
+    pair.prekeys.rotate(&pair.bob, NOW).unwrap();
+    let late = Session::accept(&pair.bob, &mut pair.prekeys, &under_way[1]);
+    assert_eq!(late.err(), Some(Error::UnknownPreKey));
+    let current = pair.initiate().encrypt(b"").unwrap();
+    assert!(Session::accept(&pair.bob, &mut pair.prekeys, &current).is_ok());
+}
+
 #[test]
 fn one_time_prekeys_are_handed_out_once_and_refilled() {
     let mut pair = Pair::new(11, 3);
@@ -421,25 +519,48 @@ fn one_time_prekeys_are_handed_out_once_and_refilled() {
     assert_eq!(swapped.err(), Some(Error::WrongIdentity));
 }
 
-/// A generator that gives zeros forever: the secrets of ours must make up for it.
+/// A generator that gives zeros forever.
+struct Zeros;
+
+impl rand::TryRng for Zeros {
+    type Error = std::convert::Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(0)
+    }
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Ok(0)
+    }
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        bytes.fill(0);
+        Ok(())
+    }
+}
+
+impl rand::TryCryptoRng for Zeros {}
+
+/// The secrets of ours make up for a generator that everybody knows: no two identities have a prekey in common, and one
+/// identity has no key in two of different kind or expiry.
 #[test]
-fn a_broken_generator_alone_does_not_repeat_keys() {
-    struct Zeros;
-    impl rand::TryRng for Zeros {
-        type Error = std::convert::Infallible;
-        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-            Ok(0)
-        }
-        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-            Ok(0)
-        }
-        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-            bytes.fill(0);
-            Ok(())
+fn prekeys_are_hedged() {
+    use std::collections::HashSet;
+    let people = [IdentityKeyPair::generate(), IdentityKeyPair::generate()];
+    let mut keys = HashSet::new();
+    for who in &people {
+        let mut prekeys = PreKeys::generate_with_rng(who, 1, NOW, &mut Zeros);
+        let mut records = vec![prekeys.signed_prekey().to_bytes(), prekeys.hand_out(1)[0].to_bytes()];
+        prekeys.rotate_with_rng(who, UnixTime::from_secs(NOW.as_secs() + 1), &mut Zeros).unwrap();
+        records.push(prekeys.signed_prekey().to_bytes());
+        for record in records {
+            keys.insert(record[1..33].to_vec());
+            keys.insert(record[33..1601].to_vec());
         }
     }
-    impl rand::TryCryptoRng for Zeros {}
+    assert_eq!(keys.len(), 2 * 3 * 2);
+}
 
+/// The secrets of ours make up for it in handshakes, too: two peers, two prekeys, two payloads.
+#[test]
+fn a_broken_generator_alone_does_not_repeat_keys() {
     let mut pair = Pair::new(12, 3);
     let carol = IdentityKeyPair::generate();
     let bundles = [pair.bundle(), pair.bundle()];

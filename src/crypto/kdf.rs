@@ -49,8 +49,10 @@ labels! {
     PQ_START = "pq start";
     /// Body key and nonce out of both message keys.
     MESSAGE = "message";
-    /// Secret that hedges the randomness of an identity's handshakes.
+    /// Secret that hedges the randomness of an identity's prekeys and handshakes.
     HEDGE_SECRET = "hedge secret";
+    /// Private keys of a prekey.
+    HEDGED_PREKEY = "hedged prekey";
     /// Ephemeral key and KEM coins of a handshake.
     HEDGED_HANDSHAKE = "hedged handshake";
     /// A new ratchet key.

@@ -17,14 +17,26 @@ pub(crate) fn fill<const N: usize>(rng: &mut impl TryCryptoRng) -> Result<Secret
 
 /// `N` bytes out of 32 bytes of the generator *and* a secret of ours: HKDF(salt = random, ikm = secret).
 ///
-/// A generator that repeats or is known to an attacker does not reveal the result as long as the secret is
-/// not; a secret that leaked does not as long as the generator works.
+/// A generator that is known to an attacker does not reveal the result as long as the secret is not; a secret that
+/// leaked does not as long as the generator works. A generator that repeats its output repeats the result, for the same
+/// secret, label and context.
 pub(crate) fn hedged<const N: usize>(
     rng: &mut impl TryCryptoRng,
     secret: &[u8; 32],
     label: Label,
     context: &[u8],
 ) -> Result<Secret<N>, Error> {
-    let random = fill::<32>(rng)?;
+    try_hedged(rng, secret, label, context).map_err(|_| Error::NoRandomness)
+}
+
+/// [`hedged`], with the generator's own error.
+pub(crate) fn try_hedged<R: TryCryptoRng, const N: usize>(
+    rng: &mut R,
+    secret: &[u8; 32],
+    label: Label,
+    context: &[u8],
+) -> Result<Secret<N>, R::Error> {
+    let mut random = Secret::<32>::zeroed();
+    rng.try_fill_bytes(random.as_mut())?;
     Ok(kdf::derive(random.as_bytes(), secret, label, [context, &[]]))
 }

@@ -56,7 +56,8 @@ impl PreKeyBundle {
     }
 
     /// Checks the signatures of the prekeys by the identity key, and that [`not_after`](Self::not_after) has not
-    /// passed at `now` (so a clock that is far ahead refuses every bundle).
+    /// passed at `now`. So a clock that is far ahead refuses every bundle, and one that is far behind takes expired
+    /// ones.
     ///
     /// This says that the owner of [`identity_key`](VerifiedBundle::identity_key) made these keys, not that
     /// this is the person you mean: compare the identity key with the one that you know.
@@ -106,7 +107,9 @@ impl PreKeyBundle {
 
 serde_by_bytes!(PreKeyBundle);
 
-/// A [`PreKeyBundle`] whose signatures and expiry have been checked.
+/// A [`PreKeyBundle`] whose signatures and expiry have been checked. Nothing checks the expiry again: use it at once.
+///
+/// With a one-time prekey it is good for one session.
 #[derive(Clone, Debug)]
 pub struct VerifiedBundle(PreKeyBundle);
 
@@ -118,8 +121,8 @@ impl VerifiedBundle {
     }
 
     /// Whether it came with a one-time prekey. Without one, the first messages of a session have forward
-    /// secrecy only once the recipient rotates the signed prekey; a server that hands out none to anybody may
-    /// be draining them on purpose.
+    /// secrecy only once the recipient has deleted the signed prekey, by the first rotation 37 days or more after it was
+    /// made; a server that hands out none to anybody may be draining them on purpose.
     #[must_use]
     pub fn has_one_time_prekey(&self) -> bool {
         self.0.one_time_prekey.is_some()

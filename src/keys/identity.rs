@@ -24,7 +24,9 @@ use crate::{
 /// Who somebody is: the public halves of an [`IdentityKeyPair`], 64 bytes (Ed25519 | X25519).
 ///
 /// Its [`Display`](fmt::Display) form is bech32m text with the prefix `srid`, 114 characters, whose checksum
-/// finds every slip of up to four characters; [`FromStr`] reads it back, in lower or in upper case.
+/// finds every slip of up to three characters (at this length; up to four in texts of 90), and all but one in 2^30 of
+/// the others; [`FromStr`] reads it back, in lower or in upper case. A checksum is no protection against a key that
+/// was made to look alike: compare the whole text.
 ///
 /// Comparing two of these for equality tells whether it is the same person's device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +73,8 @@ impl IdentityKey {
         &self.agreement
     }
 
-    /// Checks the binding signature, which shows that one owner holds both halves.
+    /// Checks the binding signature, which shows that the owner of the Ed25519 half claims the X25519 half; that it
+    /// holds it shows in the second stage of the handshake.
     pub(crate) fn verify_binding(&self, binding: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
         self.signing.verify(&self.binding_message(), &Signature::from_bytes(binding))
     }
@@ -113,12 +116,14 @@ impl FromStr for IdentityKey {
             return Err(Error::Malformed);
         }
         bytes.iter_mut().zip(&mut read).for_each(|(to, from)| *to = from);
-        let key = Self::from_bytes(&bytes)?;
         // One text for one key: this refuses a foreign prefix and non-zero padding bits.
         let mut canonical = String::new();
         bech32::encode_to_fmt::<Bech32m, _>(&mut canonical, TEXT_PREFIX, &bytes)
             .map_err(|_| Error::Malformed)?;
-        if canonical.eq_ignore_ascii_case(text) { Ok(key) } else { Err(Error::Malformed) }
+        if !canonical.eq_ignore_ascii_case(text) {
+            return Err(Error::Malformed);
+        }
+        Self::from_bytes(&bytes)
     }
 }
 
@@ -189,7 +194,7 @@ pub struct IdentityKeyPair {
 struct PrivateKeys {
     signing: SigningKey,
     agreement: AgreementKey,
-    /// Hedges the randomness of this identity's handshakes.
+    /// Hedges the randomness of this identity's prekeys and handshakes.
     hedge: Secret<32>,
 }
 
@@ -278,13 +283,14 @@ impl IdentityKeyPair {
         self.private.signing.sign(message)
     }
 
-    /// `N` bytes for the ephemeral secrets of a handshake with this context.
-    pub(crate) fn hedged<const N: usize>(
+    /// `N` bytes for secrets of this identity's, of this use and context.
+    pub(crate) fn hedged<R: TryCryptoRng, const N: usize>(
         &self,
-        rng: &mut impl TryCryptoRng,
+        rng: &mut R,
+        label: Label,
         context: &[u8],
-    ) -> Result<Secret<N>, Error> {
-        random::hedged(rng, self.private.hedge.as_bytes(), Label::HEDGED_HANDSHAKE, context)
+    ) -> Result<Secret<N>, R::Error> {
+        random::try_hedged(rng, self.private.hedge.as_bytes(), label, context)
     }
 }
 

@@ -14,9 +14,11 @@ use crate::{
     Error, StorageKey,
     crypto::{
         dh::AgreementKey,
+        kdf::{self, Label},
         kem::{KemKeyPair, KemPublic, KemSeed},
         secret::{Secret, scrub_deep_stack},
         sign::Signature,
+        trace,
     },
     sealed,
     wire::codec::Kind,
@@ -26,15 +28,22 @@ use crate::{
 const ROTATE_AFTER_DAYS: u64 = 7;
 /// Days for which initiators may use a signed prekey.
 const VALID_DAYS: u64 = 30;
-/// Days for which its private half is kept: validity, and a week for messages under way. Until then whoever
-/// steals it can read initial messages that used it without a one-time prekey.
+/// Days for which its private half is kept: validity, and a week for messages under way. It goes at the first rotation
+/// after that, and not by itself: until then whoever steals it can read initial messages that used it without a
+/// one-time prekey, and write to its owner as anybody.
 const KEPT_DAYS: u64 = VALID_DAYS + 7;
+/// How many signed prekeys are kept, the current one included; beyond that the oldest are forgotten. Weekly rotation
+/// needs six; the bound is for rotations that full replay records (256 KiB each) ask for.
+const MAX_SIGNED: usize = 16;
 /// How many one-time prekeys are kept; beyond that the oldest are forgotten.
 const MAX_ONE_TIME: usize = 4_096;
 
 /// The private halves of a device's prekeys. Save it, sealed, whenever it changed: after
 /// [`generate`](Self::generate), handing out, [`refill`](Self::refill), [`rotate`](Self::rotate) and after every
 /// [`Session::accept`](crate::Session::accept), which deletes the one-time prekey that was used.
+///
+/// Never put back an older copy: it accepts old first messages again, and hands out one-time prekeys twice. After a
+/// restore make new ones.
 ///
 /// ```
 /// use subrosa::{IdentityKeyPair, PreKeyBundle, PreKeys, UnixTime};
@@ -184,16 +193,25 @@ impl PreKeys {
         Ok(())
     }
 
-    /// Whether the signed prekey should be replaced: it is a week old, or its replay record is full.
+    /// Whether the signed prekey should be replaced: it is a week old, its replay record is full, or by this clock
+    /// it is not made yet; or an older one should be deleted.
     #[must_use]
     pub fn rotation_due(&self, now: UnixTime) -> bool {
-        self.signed.first().is_none_or(|current| {
-            now >= current.created.plus_days(ROTATE_AFTER_DAYS) || current.replay.is_full()
-        })
+        let due = |current: &SignedSecret| {
+            now < current.created
+                || now >= current.created.plus_days(ROTATE_AFTER_DAYS)
+                || current.replay.is_full()
+        };
+        self.signed.first().is_none_or(|current| due(current))
+            || self.signed.iter().any(|prekey| !prekey.is_kept_at(now))
     }
 
-    /// Makes a new signed prekey, to be uploaded. Older ones go on to work for initial messages under way, and
-    /// are deleted here 37 days after they were made.
+    /// Makes a new signed prekey, to be uploaded. Older ones go on to work for initial messages under way. This
+    /// call, and nothing else, deletes those made 37 days ago or earlier, and those beyond the newest 16: after a long
+    /// pause read what is waiting first, and then rotate.
+    ///
+    /// What was made in the future by this clock counts as made now. So the time for which older prekeys are kept is
+    /// cut short by a rotation under a clock that is behind.
     ///
     /// # Errors
     /// [`Error::WrongIdentity`], [`Error::NoRandomness`].
@@ -262,10 +280,14 @@ impl PreKeys {
         now: UnixTime,
         rng: &mut R,
     ) -> Result<(), R::Error> {
-        self.signed.insert(0, SignedSecret::generate(identity, now, rng)?);
-        let mut current = true;
-        self.signed
-            .retain(|prekey| core::mem::take(&mut current) || now < prekey.created.plus_days(KEPT_DAYS));
+        let current = SignedSecret::generate(identity, now, rng)?;
+        self.signed.retain_mut(|prekey| {
+            // Else what a clock once ahead has made would stay for as long as it was ahead.
+            prekey.created = prekey.created.min(now);
+            prekey.is_kept_at(now)
+        });
+        self.signed.insert(0, current);
+        self.signed.truncate(MAX_SIGNED);
         Ok(())
     }
 
@@ -313,10 +335,20 @@ impl fmt::Debug for PreKeys {
 }
 
 impl Pair {
-    fn generate<R: TryCryptoRng>(rng: &mut R) -> Result<Self, R::Error> {
-        let (mut agreement, mut kem) = (Secret::zeroed(), Secret::zeroed());
-        rng.try_fill_bytes(agreement.as_mut())?;
-        rng.try_fill_bytes(kem.as_mut())?;
+    /// The keys of a prekey; `context` is what its record holds beside them.
+    fn generate<R: TryCryptoRng>(
+        identity: &IdentityKeyPair,
+        context: &[u8],
+        rng: &mut R,
+    ) -> Result<Self, R::Error> {
+        let drawn: Secret<96> = identity.hedged(rng, Label::HEDGED_PREKEY, context)?;
+        let [agreement, d, z] = kdf::split(&drawn);
+        let mut kem = Secret::<64>::zeroed();
+        let (first, second) = kem.as_mut().split_at_mut(32);
+        first.copy_from_slice(d.as_bytes());
+        second.copy_from_slice(z.as_bytes());
+        trace!("prekey private key", agreement.as_bytes());
+        trace!("prekey KEM seed", kem.as_bytes());
         Ok(Self { agreement: AgreementKey::from_seed(&agreement), kem: KemSeed::new(kem) })
     }
 }
@@ -329,11 +361,16 @@ impl SignedSecret {
         now: UnixTime,
         rng: &mut R,
     ) -> Result<Box<Self>, R::Error> {
-        let pair = Pair::generate(rng)?;
-        let kem = pair.kem.expand();
         let not_after = now.plus_days(VALID_DAYS);
+        let context = [&[Kind::SignedPreKey.tag()], &not_after.as_secs().to_be_bytes()[..]].concat();
+        let pair = Pair::generate(identity, &context, rng)?;
+        let kem = pair.kem.expand();
         let public = SignedPreKey::sign(identity, pair.agreement.public(), kem.public(), not_after);
         Ok(Box::new(Self { id: public.id(), pair, public, created: now, replay: ReplayRecord::default() }))
+    }
+
+    fn is_kept_at(&self, now: UnixTime) -> bool {
+        now < self.created.plus_days(KEPT_DAYS)
     }
 }
 
@@ -341,7 +378,7 @@ impl SignedSecret {
 impl OneTimeSecret {
     #[inline(never)]
     fn generate<R: TryCryptoRng>(identity: &IdentityKeyPair, rng: &mut R) -> Result<Box<Self>, R::Error> {
-        let pair = Pair::generate(rng)?;
+        let pair = Pair::generate(identity, &[Kind::OneTimePreKey.tag()], rng)?;
         let public = OneTimePreKey::sign(identity, pair.agreement.public(), pair.kem.expand().public());
         Ok(Box::new(Self { id: public.id(), pair, signature: *public.signature(), handed_out: false }))
     }

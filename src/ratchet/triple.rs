@@ -86,9 +86,14 @@ impl TripleRatchet {
         let mut cold = Box::<Cold>::default();
         let header_bytes = start.open_header(&SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
-        let pq_receipt = pq.receive(&cold.pq, &header, MAX_SKIPPED_KEYS)?;
         // Nothing but this function sees the new session before the body has opened.
         let (ec, ec_key) = start.respond(signed_prekey, &header, &mut cold.ec)?;
+        // An initiator's two chains go at one pace until they are answered. So a stranger's skip costs no more PQ steps
+        // than EC steps, which are bounded lower.
+        if header.pq_message_number != header.message_number {
+            return Err(Error::Malformed);
+        }
+        let pq_receipt = pq.receive(&cold.pq, &header, MAX_SKIPPED_KEYS)?;
         let key = MessageSecrets::derive(&ec_key, &pq_receipt.message_key, &header_bytes);
         let content = key.open(&associated_data, &header_bytes, message.body)?;
         pq.commit(&mut cold.pq, pq_receipt);

@@ -53,8 +53,12 @@ fn exchange(from: &mut Session, to: &mut Session) {
 /// A message with an altered header, sealed as it should be.
 fn hostile(session: &mut Session, alter: impl FnOnce(&mut [u8; HEADER_LEN])) -> Vec<u8> {
     let hot = &mut *session.hot;
+    let (kind, handshake) = match &hot.progress {
+        Progress::Unanswered(part) => (MessageKind::Initial, &part[..]),
+        Progress::Answered | Progress::Accepted(_) => (MessageKind::Ratchet, &[][..]),
+    };
     let envelope = Envelope {
-        prefix: &[&[MessageKind::Ratchet.tag()]],
+        prefix: &[&[kind.tag()], handshake],
         associated_data: &hot.associated_data,
         incarnation: session.incarnation,
         padding: hot.padding,
@@ -183,6 +187,52 @@ fn absurd_counters_are_refused_or_harmless() {
         ));
         exchange(&mut alice, &mut bob);
     }
+}
+
+/// A stranger's first message is derived for free only so far as an honest initiator's may be: both counters the same.
+#[test]
+fn a_first_message_has_equal_counters() {
+    let mut pair = Pair::new();
+    let key = StorageKey::from_bytes(&[1; 32]);
+    let mut alice = pair.initiate();
+    let before = pair.prekeys.seal(&key);
+    let header = |n: u32, epoch: u32, pq_n: u32| {
+        move |header: &mut [u8; HEADER_LEN]| {
+            for (range, value) in [(36..40, n), (40..44, epoch), (44..48, pq_n)] {
+                header[range].copy_from_slice(&value.to_be_bytes());
+            }
+        }
+    };
+    for (n, epoch, pq_n, expected) in [
+        (0, 0, 1, Error::Malformed),
+        (1, 0, 0, Error::Malformed),
+        (0, 0, 200_000, Error::Malformed),
+        (25_000, 0, 200_000, Error::Malformed),
+        (0, 0, u32::MAX, Error::Malformed),
+        (7, 1, 7, Error::Malformed),
+        // What is wrong with the EC ratchet is said first.
+        (25_001, 0, 0, Error::TooFarAhead),
+        (25_001, 1, 25_001, Error::TooFarAhead),
+        (u32::MAX, 0, u32::MAX, Error::TooFarAhead),
+        // Equal, and not the keys that it was sealed with.
+        (25_000, 0, 25_000, Error::Unauthentic),
+    ] {
+        let forged = hostile(&mut alice, header(n, epoch, pq_n));
+        let refused = Session::accept(&pair.bob, &mut pair.prekeys, &forged);
+        assert_eq!(refused.err(), Some(expected), "{n}, {epoch}, {pq_n}");
+    }
+    let forged = hostile(&mut alice, |header| {
+        header[..32].fill(0);
+        header[44..48].fill(9);
+    });
+    assert_eq!(Session::accept(&pair.bob, &mut pair.prekeys, &forged).err(), Some(Error::InvalidKey));
+    assert_eq!(pair.prekeys.seal(&key), before);
+    // The eleven lost, this one is good.
+    let good = alice.encrypt(b"good").unwrap();
+    let (mut bob, content) = Session::accept(&pair.bob, &mut pair.prekeys, &good).unwrap();
+    assert_eq!(content, b"good");
+    exchange(&mut bob, &mut alice);
+    exchange(&mut alice, &mut bob);
 }
 
 #[test]

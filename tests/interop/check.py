@@ -12,8 +12,8 @@ import pathlib
 
 import subrosa
 from subrosa import (
-    AEAD, KIND_INITIAL, KIND_RATCHET, SUITE, XAEAD, Bundle, Header, Identity, Message, Prekeys, ProtocolError,
-    Sessions, accept, body_key, encode_body, identity_from_text, identity_text, initiate, u8, u32,
+    AEAD, KIND_INITIAL, KIND_RATCHET, SUITE, XAEAD, Bundle, Header, Identity, Message, Prekeys, PrivatePrekey,
+    ProtocolError, Sessions, accept, body_key, encode_body, identity_from_text, identity_text, initiate, u8, u32,
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
@@ -35,6 +35,7 @@ FIELDS = {
     "restore": [set()],
 }
 SECRETS = {
+    "prekey private key", "prekey KEM seed",
     "EK_A private", "KEM coins", "h1", "DH(EK_A, IK_B)", "DH(EK_A, SPK_B)", "DH(EK_A, OPK_B)", "ss", "ck1",
     "identity key", "h2", "DH(IK_A, SPK_B)", "ck2", "EC root key", "PQ root secret", "header key A->B",
     "next header key B->A", "session id", "PQ root key", "PQ chain key A->B", "PQ chain key B->A",
@@ -198,7 +199,7 @@ class Replay:
 
     def op_prekeys(self, s, who, rng, trace):
         self.now = s["now"]
-        self.prekeys[who] = Prekeys.generate(self.identities[who], rng, s["now"], s["one_time"])
+        self.prekeys[who] = Prekeys.generate(self.identities[who], rng, s["now"], s["one_time"], trace)
 
     def op_bundle(self, s, who, rng, trace):
         ours = self.prekeys[who].bundle(self.identities[who]).encode()
@@ -310,7 +311,7 @@ class Pair:
     def __init__(self, seed):
         self.rng = seeded(seed)
         alice, bob, _ = people()
-        prekeys = Prekeys.generate(bob, self.rng, NOW, 0)
+        prekeys = Prekeys.generate(bob, self.rng, NOW, 0, [])
         self.alice = initiate(alice, prekeys.bundle(bob), b"", NOW, self.rng, [])
         self.bob, content, _ = accept(bob, prekeys, self.send(self.alice, b"one"), self.rng, [])
         holds("first content", content == b"one")
@@ -443,7 +444,7 @@ def ed_encode(point):
 def check_bundles():
     alice, bob, mallory = people()
     for one_time in (0, 1):
-        prekeys = Prekeys.generate(bob, seeded("bundle"), NOW, one_time)
+        prekeys = Prekeys.generate(bob, seeded("bundle"), NOW, one_time, [])
         good = prekeys.bundle(bob)
         encoded = good.encode()
         holds("bundle", len(encoded) == (3404 if one_time else 1739))
@@ -467,6 +468,12 @@ def check_bundles():
         bad("Malformed", "a byte cut off", encoded[:-1])
         bad("Malformed", "a byte more", encoded + b"\0")
         bad("Malformed", "flag", flipped(encoded, 1738))
+        # From front to back.
+        bad("InvalidKey", "X25519 half not canonical, and a byte cut off", flipped(encoded[:-1], 64, 0x80))
+        bad("Malformed", "cut off before the end of the X25519 half", encoded[:64])
+        both = flipped(flipped(encoded, 65), 97, 0x80)
+        bad("UnsupportedVersion", "signed prekey's version, and its X25519 key", both)
+        bad("InvalidKey", "signed prekey's X25519 key, and the flag", flipped(flipped(encoded, 97, 0x80), 1738, 2))
         bad("Malformed", "flag 2", flipped(encoded, 1738, 0x02 | one_time))
         bad("Malformed", "kind", flipped(encoded, 0, 0x80))
         bad("UnsupportedVersion", "version", flipped(encoded, 0))
@@ -508,7 +515,7 @@ class Liar:
 def check_handshake():
     alice, bob, _ = people()
     rng = seeded("handshake")
-    prekeys = Prekeys.generate(bob, rng, NOW, 1)
+    prekeys = Prekeys.generate(bob, rng, NOW, 1, [])
     first = initiate(alice, prekeys.bundle(bob), b"payload", NOW, rng, [])
     second = initiate(alice, prekeys.bundle(bob), b"", NOW, rng, [])
     messages = [s.encrypt(b"hello", "buckets", rng, []) for s in (first, second, first)]
@@ -551,8 +558,49 @@ def check_handshake():
 
     prekeys.rotate(bob, rng, NOW + 7 * subrosa.DAY)
     bad("Replayed", "replay after rotation", messages[1])
-    prekeys.rotate(bob, rng, NOW + 37 * subrosa.DAY + 1)
+    prekeys.rotate(bob, rng, NOW + 37 * subrosa.DAY - 1)
+    bad("Replayed", "signed prekey kept", messages[1])
+    prekeys.rotate(bob, rng, NOW + 37 * subrosa.DAY)
     bad("UnknownPreKey", "signed prekey deleted", messages[1])
+
+    # Made in the future: it counts as made now. And no more than 16 are kept.
+    ahead = Prekeys.generate(bob, rng, NOW + 1_000 * subrosa.DAY, 0, [])
+    made = ahead.signed[0]
+    for day, kept in ((0, True), (36, True), (37, False)):
+        ahead.rotate(bob, rng, NOW + day * subrosa.DAY)
+        holds("made in the future", (made in ahead.signed) == kept)
+    for _ in range(20):
+        ahead.rotate(bob, rng, NOW)
+    holds("16 are kept", len(ahead.signed) == 16)
+
+    # The same generator, another identity: other keys.
+    ours, theirs = (PrivatePrekey.generate(who, lambda n: bytes(n), []) for who in (alice, bob))
+    holds("hedged", ours.x_private != theirs.x_private and ours.kem_seed != theirs.kem_seed)
+
+
+def check_first_message():
+    """Header fields of a first message by somebody who does not keep to the rules."""
+    alice, bob, _ = people()
+    rng = seeded("first message")
+    prekeys = Prekeys.generate(bob, rng, NOW, 0, [])
+    session = initiate(alice, prekeys.bundle(bob), b"", NOW, rng, [])
+    session.encrypt(b"lost", "none", rng, [])
+    handshake = u8(KIND_INITIAL) + session.handshake
+    for names, changes in [
+        ("Malformed", {"n": 0}),
+        ("Malformed", {"pq_n": 0}),
+        ("Malformed", {"pq_n": 200_000}),
+        ("Malformed", {"n": 25_000, "pq_n": 200_000}),
+        ("Malformed", {"pq_epoch": 1}),
+        ("TooFarAhead", {"n": 25_001, "pq_n": 0}),
+        ("TooFarAhead", {"n": 25_001, "pq_n": 25_001, "pq_epoch": 1}),
+        ("InvalidKey", {"ratchet_key": bytes(32), "pq_n": 9}),
+        ("InvalidKey", {"ratchet_key": bytes(32), "n": 25_001}),
+        ("Unauthentic", {"n": 3, "pq_n": 3}),
+    ]:
+        bad = forge(session, prefix=handshake, **changes)
+        refused(names, f"first message, {changes}", lambda: accept(bob, prekeys, bad, rng, []), prekeys)
+    accept(bob, prekeys, forge(session, prefix=handshake), rng, [])
 
 
 class Side:
@@ -560,7 +608,7 @@ class Side:
 
     def __init__(self, identity, seed):
         self.identity, self.rng, self.sessions = identity, seeded(seed), Sessions()
-        self.prekeys = Prekeys.generate(identity, self.rng, NOW, 0)
+        self.prekeys = Prekeys.generate(identity, self.rng, NOW, 0, [])
 
     def initiate(self, peer):
         bundle = peer.prekeys.bundle(peer.identity)
@@ -1020,8 +1068,8 @@ def main():
         raise Disagreement(f"only {len(paths)} files")
     steps = sum(replay(p) for p in paths)
     for check in (
-        check_text_form, check_keys, check_bundles, check_handshake, check_peer, check_rollback, check_skipping,
-        check_padding, check_sessions, check_meeting, check_stored_state,
+        check_text_form, check_keys, check_bundles, check_handshake, check_first_message, check_peer, check_rollback,
+        check_skipping, check_padding, check_sessions, check_meeting, check_stored_state,
     ):  # fmt: skip
         check()
     print(f"of our own: {checks} checks, every refusal left the state unchanged")

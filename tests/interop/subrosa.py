@@ -84,6 +84,7 @@ L_EC_ROOT = _label("ec root")
 L_PQ_START = _label("pq start")
 L_MESSAGE = _label("message")
 L_HEDGE_SECRET = _label("hedge secret")
+L_HEDGED_PREKEY = _label("hedged prekey")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
 L_HEDGED_RATCHET_KEY = _label("hedged ratchet key")
 L_STORAGE = _label("storage")
@@ -387,6 +388,7 @@ KIND_INITIAL, KIND_RATCHET, KIND_BUNDLE, KIND_SIGNED, KIND_ONE_TIME = 0x11, 0x21
 DAY = 24 * 60 * 60
 VALID_FOR = 30 * DAY
 KEPT_FOR = 37 * DAY
+MAX_SIGNED = 16
 REPLAY_RECORD = 16384
 
 
@@ -413,20 +415,6 @@ class PublicPrekey:
     signature: bytes
     label: bytes
 
-    @classmethod
-    def signed(cls, b):
-        check_kind(b, KIND_SIGNED)
-        if len(b) != 1673:
-            raise ProtocolError("Malformed", "signed prekey")
-        return cls(b[:-64], b[-64:], L_SIGNED_PREKEY)
-
-    @classmethod
-    def one_time(cls, b):
-        check_kind(b, KIND_ONE_TIME)
-        if len(b) != 1665:
-            raise ProtocolError("Malformed", "one-time prekey")
-        return cls(b[:-64], b[-64:], L_ONE_TIME_PREKEY)
-
     @property
     def id(self):
         return prekey_id(self.record)
@@ -447,10 +435,6 @@ class PublicPrekey:
     def encode(self):
         return self.record + self.signature
 
-    def check_keys(self):
-        check_x25519_key(self.x_key)
-        check_kem_key(self.kem_key)
-
     def verify(self, ik):
         if not ed25519_verify(ik[:32], self.signature, self.label + SUITE + self.record + ik):
             raise ProtocolError("InvalidSignature")
@@ -468,20 +452,40 @@ class Bundle:
 
     @classmethod
     def decode(cls, b):
+        """From front to back: what is wrong first decides."""
         check_kind(b, KIND_BUNDLE)
-        if len(b) not in (1739, 3404):
-            raise ProtocolError("Malformed", "bundle length")
-        if b[1738] != (len(b) == 3404):
+        left = b[1:]
+
+        def take(n):
+            nonlocal left
+            if len(left) < n:
+                raise ProtocolError("Malformed", "bundle too short")
+            taken, left = left[:n], left[n:]
+            return taken
+
+        def prekey(kind, label, behind):
+            check_kind(left, kind)
+            record = take(1) + take(32)
+            check_x25519_key(record[1:])
+            record += take(KEM_KEY)
+            check_kem_key(record[33:])
+            record += take(behind)
+            return PublicPrekey(record, take(64), label)
+
+        ik = take(64)
+        check_identity_key(ik)
+        signed = prekey(KIND_SIGNED, L_SIGNED_PREKEY, 8)
+        flag = take(1)[0]
+        if flag > 1:
             raise ProtocolError("Malformed", "bundle flag")
-        signed = PublicPrekey.signed(b[65:1738])
-        return cls(b[1:65], signed, PublicPrekey.one_time(b[1739:]) if b[1738] else None)
+        one_time = prekey(KIND_ONE_TIME, L_ONE_TIME_PREKEY, 0) if flag else None
+        if left:
+            raise ProtocolError("Malformed", "bundle too long")
+        return cls(ik, signed, one_time)
 
     def verify(self, now):
-        prekeys = [self.signed] + ([self.one_time] if self.one_time else [])
-        check_identity_key(self.ik)
-        for prekey in prekeys:
-            prekey.check_keys()
-        for prekey in prekeys:
+        """Of a bundle that was decoded."""
+        for prekey in [self.signed] + ([self.one_time] if self.one_time else []):
             prekey.verify(self.ik)
         if now > self.signed.not_after:
             raise ProtocolError("Expired")
@@ -492,19 +496,22 @@ class PrivatePrekey:
     x_private: bytes
     kem_seed: bytes
     public: PublicPrekey
+    made: int | None = None  # of a signed prekey
     replays: set = field(default_factory=set)  # of a signed prekey
 
     @classmethod
-    def generate(cls, identity, rng, not_after=None):
-        x_private = rng(32)
-        kem_seed = rng(64)
-        keys = x25519_public(x_private) + kem_public(kem_seed)
-        if not_after is None:
-            record, label = u8(KIND_ONE_TIME) + keys, L_ONE_TIME_PREKEY
+    def generate(cls, identity, rng, trace, made=None):
+        if made is None:
+            kind, behind, label = u8(KIND_ONE_TIME), b"", L_ONE_TIME_PREKEY
         else:
-            record, label = u8(KIND_SIGNED) + keys + u64(not_after), L_SIGNED_PREKEY
+            kind, behind, label = u8(KIND_SIGNED), u64(made + VALID_FOR), L_SIGNED_PREKEY
+        drawn = HKDF(rng(32), identity.hedge_secret, L_HEDGED_PREKEY, kind + behind, 96)  # 15
+        x_private, kem_seed = cut(drawn, 32, 64)
+        note(trace, "prekey private key", x_private)
+        note(trace, "prekey KEM seed", kem_seed)
+        record = kind + x25519_public(x_private) + kem_public(kem_seed) + behind
         signature = identity.sign(label + SUITE + record + identity.key)
-        return cls(x_private, kem_seed, PublicPrekey(record, signature, label))
+        return cls(x_private, kem_seed, PublicPrekey(record, signature, label), made)
 
 
 @dataclass
@@ -516,13 +523,16 @@ class Prekeys:
     published: int = 0  # how many one-time prekeys went into bundles
 
     @classmethod
-    def generate(cls, identity, rng, now, one_time):
-        signed = PrivatePrekey.generate(identity, rng, now + VALID_FOR)
-        return cls([signed], [PrivatePrekey.generate(identity, rng) for _ in range(one_time)])
+    def generate(cls, identity, rng, now, one_time, trace):
+        signed = PrivatePrekey.generate(identity, rng, trace, now)
+        return cls([signed], [PrivatePrekey.generate(identity, rng, trace) for _ in range(one_time)])
 
     def rotate(self, identity, rng, now):
-        self.signed = [s for s in self.signed if now <= s.public.not_after + KEPT_FOR - VALID_FOR]
-        self.signed.append(PrivatePrekey.generate(identity, rng, now + VALID_FOR))
+        for s in self.signed:
+            s.made = min(s.made, now)
+        self.signed = [s for s in self.signed if now < s.made + KEPT_FOR]
+        self.signed.append(PrivatePrekey.generate(identity, rng, [], now))
+        del self.signed[:-MAX_SIGNED]
 
     def bundle(self, identity):
         """The next bundle: with an unused one-time prekey, as long as there are any."""
@@ -990,6 +1000,7 @@ class Session:
         check_x25519_key(header.ratchet_key)
         if chain and header.ratchet_key != chain.ratchet_key:
             raise ProtocolError("PeerRolledBack", "another ratchet key")
+        first = not self.initiator and self.receiving is None  # a responder's first message
         # 4
         pq_keep, new = MAX_SKIPPED, True
         if chain is None:
@@ -1002,6 +1013,8 @@ class Session:
         else:
             mk_ec, new = self._skipped_or_judge(chain, header), False
         # 5
+        if first and header.pq_n != header.n:
+            raise ProtocolError("Malformed", "an unanswered initiator's counters are equal")
         mk_pq = self._pq_message_key(header, pq_keep, new)
         key, nonce = body_key(mk_ec, mk_pq, raw, trace)
         content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
@@ -1048,6 +1061,7 @@ class Session:
 
     def _turn_and_step(self, header, trace):
         """Turn when receiving, and the message key of the new chain's number n."""
+        chain, nhk = self._root_step(header.ratchet_key, trace)
         if header.n > MAX_EC_SKIP:
             raise ProtocolError("TooFarAhead", "EC, new chain")
         if self.chains_seen > U32_MAX:
@@ -1060,7 +1074,6 @@ class Session:
                 self._skip_receiving(header.pn)
             old.chain, old.length = None, max(header.pn, old.chain.n)
             self.closed.append(old)
-        chain, nhk = self._root_step(header.ratchet_key, trace)
         self.receiving = Receiving(self.chains_seen, self.nhkr, header.ratchet_key, chain)
         self.chains_seen += 1
         self.nhkr = nhk
@@ -1131,7 +1144,7 @@ class Sessions:
         self.sent_on = session  # rule 1
 
     def give_up(self, session):
-        """The session stays for receiving, and is not sent on again. The caller initiates another."""
+        """The session stays for receiving, and is not chosen again. The caller initiates another."""
         self.given_up.add(session.id)
 
     def receive(self, message, accept_new):
@@ -1141,6 +1154,8 @@ class Sessions:
             try:
                 content = session.decrypt(message, [])
             except ProtocolError as e:
+                if e.name in ("TooFarAhead", "PeerRolledBack"):
+                    self.give_up(session)
                 if e.name != "UnknownSession":
                     raise
             else:
