@@ -59,8 +59,9 @@ pub enum Error {
     /// [Needs a new handshake](Error::needs_rehandshake).
     TooFarAhead,
     /// No key of this session opens the message's header: another session's, altered on the way, not a message
-    /// at all, or a duplicate so old that its header key is gone. Also what comes of every message to a session whose
-    /// state was lost here.
+    /// at all, or so old that its header key is gone. That is a duplicate of a chain of which nothing is missing any more,
+    /// or a message that was never received, of a chain that has ended and whose keys were all discarded. Also what comes
+    /// of every message to a session whose state was lost here.
     UnknownSession,
     /// An initial message for a prekey that is not (or no longer) here: somebody else's, deleted, forgotten, lost, or
     /// a one-time prekey that was used. So this, not [`Replayed`](Self::Replayed), is what a replay gives if the
@@ -72,7 +73,8 @@ pub enum Error {
     /// The signed prekey has served its limit (16,384) of initial messages without a one-time prekey, and takes no more:
     /// [rotate](crate::PreKeys::rotate), so that bundles have another.
     ReplayRecordFull,
-    /// Authenticated: the peer sends from an earlier state (a restored backup, a clone).
+    /// Authenticated: the peer sends from an earlier state (a restored backup, a clone). A state from before the last
+    /// round trip cannot be told from no state at all: [`Self::UnknownSession`], on both sides.
     /// [Needs a new handshake](Error::needs_rehandshake).
     PeerRolledBack,
     /// The signed prekey of a bundle is past its `not_after`: fetch a newer bundle.
@@ -118,7 +120,7 @@ impl fmt::Display for Error {
             Self::TooOld => "message too old, its key is gone",
             Self::TooFarAhead => "too many messages missing before this one",
             Self::UnknownSession => {
-                "no key of this session opens the message: another session's, altered, or a late duplicate"
+                "no key of this session opens the message: another session's, altered, or too late"
             }
             Self::UnknownPreKey => "initial message for an unknown prekey",
             Self::Replayed => "initial message accepted before",

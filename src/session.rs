@@ -53,7 +53,7 @@ pub struct Session {
     // Boxed: moving a session moves pointers, and leaves no copies of keys behind.
     hot: Box<Hot>,
     cold: Box<Cold>,
-    /// Random at creation and at every opening, never stored: two sessions out of one stored state differ.
+    /// Random at creation and at every opening, never taken from storage: two sessions out of one stored state differ.
     incarnation: u32,
 }
 
@@ -205,11 +205,11 @@ impl Session {
     /// # Errors
     /// What to do on each: the table of [`Error`].
     /// - [`Error::UnknownSession`]: no key of this session opens its header. Try the next session. Also what
-    ///   a duplicate looks like once nothing of its chain is missing any more, and every message to a session whose
-    ///   state was lost here.
+    ///   a duplicate looks like once nothing of its chain is missing any more, a late message once all keys of its
+    ///   chain were discarded, and every message to a session whose state was lost here.
     /// - [`Error::Unauthentic`], [`Error::Malformed`], [`Error::InvalidKey`]: the header is this session's, the
     ///   rest is not genuine. Final: no other session will do better.
-    /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or gone.
+    /// - [`Error::Duplicate`], [`Error::TooOld`]: its key is used up or discarded.
     /// - [`Error::TooFarAhead`], [`Error::PeerRolledBack`]: the message cannot be read, and others may not be either:
     ///   one side should start a new session.
     /// - [`Error::UnsupportedVersion`].
@@ -276,8 +276,11 @@ impl Session {
     }
 
     /// Decrypts a sealed session. After a crash the same bytes may be opened again, if nothing that the lost copy
-    /// encrypted has left the device; what it had decrypted can be decrypted again. Never have two copies in use: the
-    /// peer will report [`Error::PeerRolledBack`].
+    /// encrypted has left the device; what it had decrypted can be decrypted again. Never have two copies in use. A clone
+    /// uses no key twice, but what it sends under numbers that the peer has received is refused
+    /// ([`Error::PeerRolledBack`]); and once the original has gone on, as a rule by a round trip, clone and peer cannot
+    /// read each other at all, which looks like [`Error::UnknownSession`] on both sides. After restoring a backup, begin
+    /// anew.
     ///
     /// The seal says that the bytes are a session of ours, not which one, nor that it is the newest: who can write to
     /// the storage can swap two sessions or put an old one back without the key. Check
@@ -300,7 +303,7 @@ impl Session {
     }
 
     /// Encrypts the hot half alone: what every message changes, below 1 KiB once established. The cold half
-    /// (keys of messages that have not arrived, up to 150 KiB) is [`seal_cold`](Self::seal_cold)'s.
+    /// (keys of messages that have not arrived, up to 174 KiB) is [`seal_cold`](Self::seal_cold)'s.
     ///
     /// [`seal`](Self::seal) is simpler and does for most apps. The halves are for many messages a second, or large gaps
     /// in what arrives, when most messages change the hot half only. A new session writes both. Then, to save:
@@ -330,7 +333,8 @@ impl Session {
     /// Puts a session together from both halves.
     ///
     /// # Errors
-    /// As [`Self::open`]; [`Error::SealBroken`] also if the halves are of different sessions or generations.
+    /// As [`Self::open`]; [`Error::SealBroken`] also if the halves are of different sessions or generations, or of two
+    /// branches that a session was continued in after it had been rolled back.
     #[cfg(feature = "std")]
     pub fn open_halves(key: &StorageKey, hot: &[u8], cold: &[u8]) -> Result<Self, Error> {
         Self::try_open_halves(key, hot, cold, &mut rand::rngs::SysRng)
@@ -358,6 +362,18 @@ impl Session {
         payload: &[u8],
         rng: &mut impl TryCryptoRng,
     ) -> Result<Self, Error> {
+        let session = Self::initiate_inner(identity, bundle, payload, rng);
+        scrub_deep_stack();
+        session
+    }
+
+    #[inline(never)]
+    fn initiate_inner(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedBundle,
+        payload: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Self, Error> {
         let (part, secrets) = handshake::initiate(identity, bundle, payload, rng)?;
         let hot = Hot {
             id: SessionId(secrets.session_id),
@@ -368,10 +384,9 @@ impl Session {
             progress: Progress::Unanswered(part),
             ratchet: TripleRatchet::initiate(secrets, *bundle.signed_prekey().agreement()),
             cold_generation: 0,
+            cold_incarnation: 0,
         };
-        let session = Self::with_incarnation(Box::new(hot), Box::default(), rng);
-        scrub_deep_stack();
-        session
+        Self::created(Box::new(hot), Box::default(), rng)
     }
 
     fn try_accept(
@@ -409,8 +424,9 @@ impl Session {
             progress: Progress::Accepted(kdf::hash(Label::HANDSHAKE_PART, &[part_bytes])),
             ratchet,
             cold_generation: 0,
+            cold_incarnation: 0,
         };
-        let session = Self::with_incarnation(Box::new(hot), cold, rng)?;
+        let session = Self::created(Box::new(hot), cold, rng)?;
         // Everything has authenticated. Only now does the handshake take effect.
         prekeys.used(&part.signed_prekey, part.one_time_prekey.as_ref(), responded.fingerprint);
         Ok(Accepted { session, content, payload: responded.payload })
@@ -449,7 +465,7 @@ impl Session {
         let (receipt, content) = self.hot.ratchet.open(&self.cold, &message, &self.hot.associated_data)?;
         // Everything has authenticated. What follows cannot fail.
         if self.hot.ratchet.commit(&mut self.cold, receipt) {
-            self.hot.cold_generation = self.hot.cold_generation.wrapping_add(1);
+            self.hot.cold_changed(self.incarnation);
         }
         if let Progress::Unanswered(_) = self.hot.progress {
             self.hot.progress = Progress::Answered;
@@ -471,6 +487,12 @@ impl Session {
         let hot: Box<Hot> = sealed::open(key, Kind::SealedHotSession, &[], hot)?;
         let cold = sealed::open(key, Kind::SealedColdSession, &hot.cold_context(), cold)?;
         Self::with_incarnation(hot, cold, rng)
+    }
+
+    fn created(hot: Box<Hot>, cold: Box<Cold>, rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
+        let mut session = Self::with_incarnation(hot, cold, rng)?;
+        session.hot.cold_incarnation = session.incarnation;
+        Ok(session)
     }
 
     fn with_incarnation(hot: Box<Hot>, cold: Box<Cold>, rng: &mut impl TryCryptoRng) -> Result<Self, Error> {

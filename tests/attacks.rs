@@ -375,6 +375,59 @@ fn a16_a36_a_rolled_back_sender_repeats_no_key_and_is_reported() {
     assert_eq!(refused(&mut bob, &third), Error::Duplicate);
 }
 
+/// The network cannot hide a rollback by delivering a new number first: that the restored peer is then known does not
+/// make its lower numbers duplicates.
+#[test]
+fn a16_reordering_does_not_hide_a_rollback() {
+    let key = storage_key();
+    let (mut alice, mut bob) = Pair::new(162, 1).established();
+    exchange(&mut alice, &mut bob, b"before");
+    let snapshot = alice.seal(&key);
+    for _ in 0..3 {
+        exchange(&mut alice, &mut bob, b"forgotten by the backup");
+    }
+    let mut restored = Session::open(&key, &snapshot).unwrap();
+    let messages: Vec<_> = (0..6u8).map(|i| restored.encrypt(&[i]).unwrap()).collect();
+    assert_eq!(bob.decrypt(&messages[5]).unwrap(), [5]);
+    for used_twice in &messages[..3] {
+        assert_eq!(refused(&mut bob, used_twice), Error::PeerRolledBack);
+    }
+    // Numbers that were not used before open, late as they are, and are duplicates afterwards.
+    for new in [4, 3] {
+        assert_eq!(bob.decrypt(&messages[new]).unwrap(), [new as u8]);
+    }
+    for new in [3, 4, 5] {
+        assert_eq!(refused(&mut bob, &messages[new]), Error::Duplicate);
+    }
+    assert_eq!(refused(&mut bob, &messages[2]), Error::PeerRolledBack);
+}
+
+/// How far `PeerRolledBack` reaches: not to a state from before the last round trip. Neither side has a key of the
+/// other's, so that neither can know more than that.
+#[test]
+fn a16_an_older_state_is_unknown_to_both_sides() {
+    let key = storage_key();
+    for missing in [false, true] {
+        let (mut alice, mut bob) = Pair::new(163, 1).established();
+        exchange(&mut alice, &mut bob, b"before");
+        let lost = alice.encrypt(b"late").unwrap();
+        exchange(&mut alice, &mut bob, b"before");
+        let snapshot = alice.seal(&key);
+        if !missing {
+            assert!(bob.decrypt(&lost).is_ok());
+        }
+        exchange(&mut bob, &mut alice, b"round");
+        exchange(&mut alice, &mut bob, b"trip");
+        let mut restored = Session::open(&key, &snapshot).unwrap();
+        let message = restored.encrypt(b"from the backup").unwrap();
+        // With a message of its chain missing there is a key left to know it by.
+        let expected = if missing { Error::PeerRolledBack } else { Error::UnknownSession };
+        assert_eq!(refused(&mut bob, &message), expected);
+        let message = bob.encrypt(b"to the backup").unwrap();
+        assert_eq!(refused(&mut restored, &message), Error::UnknownSession);
+    }
+}
+
 /// A clone that makes the same turn again: another ratchet key under the same header key.
 #[test]
 fn a16_a_repeated_turn_is_reported() {
@@ -388,6 +441,35 @@ fn a16_a_repeated_turn_is_reported() {
     // Also with a number that has not been used: it is the ratchet key that tells.
     let message = clone.encrypt(b"another number").unwrap();
     assert_eq!(refused(&mut bob, &message), Error::PeerRolledBack);
+}
+
+/// A device that was restored first reads what is waiting for it, then answers: a new turn, which no number of the EC
+/// ratchet gives away. Its PQ numbers do, as soon as it uses one that was received.
+#[test]
+fn a16_a_rolled_back_peer_that_answers_first_is_reported() {
+    let key = storage_key();
+    let (mut alice, mut bob) = Pair::new(161, 1).established();
+    exchange(&mut alice, &mut bob, b"before");
+    let snapshot = alice.seal(&key);
+    let late = alice.encrypt(b"late").unwrap();
+    for _ in 0..5 {
+        exchange(&mut alice, &mut bob, b"forgotten by the backup");
+    }
+    let waiting = bob.encrypt(b"waiting").unwrap();
+    let mut restored = Session::open(&key, &snapshot).unwrap();
+    assert_eq!(restored.decrypt(&waiting).unwrap(), b"waiting");
+    // Its first number is that of the late message, which Bob has a key for.
+    restored.encrypt(b"lost").unwrap();
+    for _ in 0..5 {
+        let message = restored.encrypt(b"an answer").unwrap();
+        let error = refused(&mut bob, &message);
+        assert_eq!(error, Error::PeerRolledBack);
+        assert!(error.needs_rehandshake());
+    }
+    // The state that was not restored goes on as ever.
+    assert_eq!(bob.decrypt(&late).unwrap(), b"late");
+    assert_eq!(alice.decrypt(&waiting).unwrap(), b"waiting");
+    exchange(&mut alice, &mut bob, b"and on");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! a27: no key is left in memory. A frozen transcript is replayed, so every intermediate secret is known; after
-//! everything has been dropped the whole memory of the process, heap and stack, is searched for them.
+//! everything has been dropped the whole memory of the process, heap and stack, is searched for them. Each step is taken
+//! at a depth of its own of a large stack, so that no later one overwrites what it leaves there.
 //!
 //! Linux only: it reads `/proc/self/mem`.
 #![allow(
@@ -17,17 +18,25 @@ use std::{
     fs::File,
     hint::black_box,
     io::{Read, Seek, SeekFrom},
+    mem::MaybeUninit,
     path::Path,
 };
 
+use rand::Rng;
 use serde_json::Value;
 use subrosa::{IdentityKeyPair, Padding, PreKeys, Session, StorageKey, UnixTime};
 
 mod common;
-use common::Replay;
+use common::{Replay, seeded};
 
 /// Secrets are held under this mask throughout, so that the search does not find its own list.
 const MASK: u8 = 0xa5;
+
+/// How far apart on the stack two steps are: further than the deepest goes.
+const STEP: usize = 256 * 1024;
+
+/// Enough for all steps.
+const STACK: usize = 64 * STEP;
 
 /// Hexadecimal to masked bytes; no unmasked byte string ever exists.
 fn masked(text: &Value) -> Vec<u8> {
@@ -49,19 +58,39 @@ fn wipe(bytes: &mut [u8]) {
     black_box(bytes);
 }
 
-/// Acts the transcript out, and returns whoever took part.
+/// Runs `f` so many times [`STEP`] further down the stack.
 #[inline(never)]
-fn act(steps: &[Value]) -> HashMap<&str, Person> {
+fn at_depth(depth: usize, f: &mut dyn FnMut()) {
+    // Uninitialised: what was there before stays there.
+    let mut space = [const { MaybeUninit::<u8>::uninit() }; STEP];
+    black_box(space.as_mut_ptr());
+    if depth == 0 {
+        f()
+    } else {
+        at_depth(depth - 1, f)
+    }
+    black_box(space.as_mut_ptr());
+}
+
+/// Leaves the unmasked bytes on the stack.
+#[inline(never)]
+fn plant(masked: &[u8; 32]) {
+    black_box(masked.map(|byte| byte ^ MASK));
+}
+
+/// Acts the transcript out, then makes further prekeys of these (masked) random bytes, and returns whoever took part.
+#[inline(never)]
+fn act<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
     let key = StorageKey::from_bytes(&[9; 32]);
     let now = UnixTime::from_secs(1_800_000_000);
     let mut people = HashMap::<&str, Person>::new();
     let mut bundle = None;
     let mut messages = Vec::new();
-    for step in steps {
+    for (depth, step) in steps.iter().enumerate() {
         let person = people.entry(step["who"].as_str().unwrap()).or_default();
         let mut rng = Replay::new(masked(&step["random"]), MASK);
-        let message = || -> &Vec<u8> { &messages[step["message"].as_u64().unwrap() as usize] };
-        match step["op"].as_str().unwrap() {
+        let number = step["message"].as_u64().unwrap_or_default() as usize;
+        at_depth(depth, &mut || match step["op"].as_str().unwrap() {
             "identity" => person.identity = Some(IdentityKeyPair::generate_with_rng(&mut rng)),
             "prekeys" => {
                 let count = step["one_time"].as_u64().unwrap() as u16;
@@ -87,18 +116,30 @@ fn act(steps: &[Value]) -> HashMap<&str, Person> {
             "accept" => {
                 let identity = person.identity.as_ref().unwrap();
                 let prekeys = person.prekeys.as_mut().unwrap();
-                let mut accepted = Session::accept_with_rng(identity, prekeys, message(), &mut rng).unwrap();
+                let mut accepted =
+                    Session::accept_with_rng(identity, prekeys, &messages[number], &mut rng).unwrap();
                 wipe(&mut accepted.payload);
                 person.session = Some(accepted.session);
             }
-            "decrypt" => drop(person.session.as_mut().unwrap().decrypt(message())),
+            "decrypt" => drop(person.session.as_mut().unwrap().decrypt(&messages[number])),
             "reopen" => {
                 let sealed = person.session.as_ref().unwrap().seal(&key);
                 person.session = Some(Session::open_with_rng(&key, &sealed, &mut rng).unwrap());
             }
             other => panic!("unknown op {other}"),
-        }
+        });
     }
+    let mut depth = steps.len();
+    let mut rng = Replay::new(further.to_vec(), MASK);
+    // A type of generator for each call: what is called in one place is inlined there, where no callee can scrub it.
+    for Person { identity, prekeys, .. } in people.values_mut() {
+        let (Some(identity), Some(prekeys)) = (identity, prekeys) else { continue };
+        at_depth(depth, &mut || prekeys.rotate_with_rng(identity, now, &mut &mut rng).unwrap());
+        at_depth(depth + 1, &mut || prekeys.refill_with_rng(identity, 2, &mut &mut &mut rng).unwrap());
+        at_depth(depth + 2, &mut || drop(prekeys.hand_out(2)));
+        depth += 3;
+    }
+    assert!(rng.is_used_up());
     // State that was stored and opened again leaves nothing behind either.
     for person in people.values_mut() {
         let sealed = person.identity.as_ref().unwrap().seal(&key);
@@ -156,12 +197,23 @@ fn search(secrets: &[(String, Vec<u8>)]) -> Vec<String> {
             at += if read == want && at + (read as u64) < end { read as u64 - 15 } else { read as u64 };
         }
     }
+    found.sort_unstable();
     found.dedup();
     found
 }
 
 #[test]
 fn a27_no_key_is_left_in_memory() {
+    // Searched before the thread ends: then its stack is gone.
+    std::thread::Builder::new().stack_size(STACK).spawn(leave_nothing).unwrap().join().unwrap();
+}
+
+fn leave_nothing() {
+    // One prekey on rotation, two on refilling: 32 bytes each, hedged into keys.
+    let mut further = [0; 3 * 32];
+    seeded(27).fill_bytes(&mut further);
+    let mut planted = [0; 32];
+    seeded(28).fill_bytes(&mut planted);
     for name in ["skips", "handshake_last_resort"] {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name).with_extension("json");
@@ -189,12 +241,18 @@ fn a27_no_key_is_left_in_memory() {
                 }
             }
         }
+        for (number, key) in further.chunks_exact(32).enumerate() {
+            secrets.push((format!("further prekeys, key {number}"), key.to_vec()));
+        }
         assert!(secrets.len() > 20);
-        let people = black_box(act(steps));
+        let people = black_box(act(steps, &further));
         let alive = search(&secrets);
         assert!(!alive.is_empty(), "the search finds what is there: sessions are alive");
         drop(people);
         let found = search(&secrets);
         assert!(found.is_empty(), "{name}: {} left:\n{}", found.len(), found.join("\n"));
+        // What a step leaves on its stack would have been found.
+        at_depth(steps.len() / 2, &mut || plant(&planted));
+        assert!(!search(&[("planted".into(), planted.to_vec())]).is_empty());
     }
 }

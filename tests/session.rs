@@ -333,6 +333,51 @@ fn halves_are_stored_apart_and_belong_together() {
     assert_eq!(bob.decrypt(&missing).unwrap(), b"missing");
 }
 
+/// After a rollback two branches of a session count the changes of their cold halves alike. Mixed, a message that was
+/// received would open once more, and one that was not would be a duplicate.
+#[test]
+fn halves_of_two_branches_do_not_mix() {
+    let mut pair = Pair::new(71, 1);
+    let key = storage_key();
+    let (mut alice, mut bob) = pair.established();
+    let snapshot = bob.seal(&key);
+    let messages: Vec<_> = (0..3u8).map(|i| alice.encrypt(&[i]).unwrap()).collect();
+    assert_eq!(bob.decrypt(&messages[1]).unwrap(), [1]);
+    let mut other = Session::open(&key, &snapshot).unwrap();
+    for i in [0, 2] {
+        assert_eq!(other.decrypt(&messages[i]).unwrap(), [i as u8]);
+    }
+    assert_eq!(bob.cold_generation(), other.cold_generation());
+    for (hot, cold) in [(&bob, &other), (&other, &bob)] {
+        let opened = Session::open_halves(&key, &hot.seal_hot(&key), &cold.seal_cold(&key));
+        assert_eq!(opened.err(), Some(Error::SealBroken));
+    }
+    // The halves of one branch go together, also when it was opened again in between.
+    other = Session::open(&key, &other.seal(&key)).unwrap();
+    let cold = other.seal_cold(&key);
+    other = Session::open(&key, &other.seal(&key)).unwrap();
+    other = Session::open_halves(&key, &other.seal_hot(&key), &cold).unwrap();
+    assert_eq!(other.decrypt(&messages[1]).unwrap(), [1]);
+}
+
+/// The same with a session accepted twice, from different messages: its prekeys were rolled back.
+#[test]
+fn halves_of_two_acceptances_do_not_mix() {
+    let mut pair = Pair::new(72, 1);
+    let key = storage_key();
+    let prekeys = pair.prekeys.seal(&key);
+    let mut alice = pair.initiate();
+    let messages = [0, 1].map(|i| alice.encrypt(&[i]).unwrap());
+    let [first, second] = messages.map(|message| {
+        let mut prekeys = PreKeys::open(&key, &prekeys).unwrap();
+        Session::accept(&pair.bob, &mut prekeys, &message).unwrap().0
+    });
+    assert_eq!((first.id(), first.cold_generation()), (second.id(), second.cold_generation()));
+    let opened = Session::open_halves(&key, &second.seal_hot(&key), &first.seal_cold(&key));
+    assert_eq!(opened.err(), Some(Error::SealBroken));
+    assert!(Session::open_halves(&key, &second.seal_hot(&key), &second.seal_cold(&key)).is_ok());
+}
+
 /// What the README's table says about sizes.
 #[test]
 fn sizes() {

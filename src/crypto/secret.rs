@@ -109,7 +109,8 @@ const SCRUB_LEN: usize = 8 * 1024;
 /// How many times deeper the stack is that a handshake leaves behind (the KEM's matrices).
 const SCRUB_DEEP_TIMES: usize = 8;
 
-/// Overwrites the stack below the caller's frame, where derivations left copies of keys behind.
+/// Overwrites the stack below the caller's frame, where derivations left copies of keys behind. What derives must not
+/// be inlined into the caller, then: its own frame stays as it is.
 ///
 /// Best effort, as all wiping in safe Rust is: registers and spilled temporaries of the caller remain.
 #[inline(never)]

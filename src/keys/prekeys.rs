@@ -139,6 +139,7 @@ impl PreKeys {
         let Ok(signed) = SignedSecret::generate(identity, now, rng);
         prekeys.signed.push(signed);
         let Ok(()) = prekeys.add_one_time(identity, one_time, rng);
+        scrub_deep_stack();
         prekeys
     }
 
@@ -185,7 +186,9 @@ impl PreKeys {
     #[cfg(feature = "std")]
     pub fn refill(&mut self, identity: &IdentityKeyPair, count: u16) -> Result<(), Error> {
         self.check_identity(identity)?;
-        self.add_one_time(identity, count, &mut rand::rngs::SysRng).map_err(|_| Error::NoRandomness)
+        let added = self.add_one_time(identity, count, &mut rand::rngs::SysRng);
+        scrub_deep_stack();
+        added.map_err(|_| Error::NoRandomness)
     }
 
     /// [`Self::refill`] with a generator of the caller's.
@@ -200,6 +203,7 @@ impl PreKeys {
     ) -> Result<(), Error> {
         self.check_identity(identity)?;
         let Ok(()) = self.add_one_time(identity, count, rng);
+        scrub_deep_stack();
         Ok(())
     }
 
@@ -228,7 +232,9 @@ impl PreKeys {
     #[cfg(feature = "std")]
     pub fn rotate(&mut self, identity: &IdentityKeyPair, now: UnixTime) -> Result<(), Error> {
         self.check_identity(identity)?;
-        self.add_signed(identity, now, &mut rand::rngs::SysRng).map_err(|_| Error::NoRandomness)
+        let added = self.add_signed(identity, now, &mut rand::rngs::SysRng);
+        scrub_deep_stack();
+        added.map_err(|_| Error::NoRandomness)
     }
 
     /// [`Self::rotate`] with a generator of the caller's.
@@ -243,6 +249,7 @@ impl PreKeys {
     ) -> Result<(), Error> {
         self.check_identity(identity)?;
         let Ok(()) = self.add_signed(identity, now, rng);
+        scrub_deep_stack();
         Ok(())
     }
 
@@ -278,7 +285,6 @@ impl PreKeys {
         let made: Result<Vec<_>, _> = (0..count).map(|_| OneTimeSecret::generate(identity, rng)).collect();
         self.one_time.extend(made?);
         self.one_time.drain(..self.one_time.len().saturating_sub(MAX_ONE_TIME));
-        scrub_deep_stack();
         Ok(())
     }
 
@@ -296,7 +302,6 @@ impl PreKeys {
         });
         self.signed.insert(0, current);
         self.signed.truncate(MAX_SIGNED);
-        scrub_deep_stack();
         Ok(())
     }
 
@@ -362,7 +367,9 @@ impl Pair {
     }
 }
 
+// Never inlined: the frame of a public function is not scrubbed, and must not hold what these do.
 impl SignedSecret {
+    #[inline(never)]
     fn generate<R: TryCryptoRng>(
         identity: &IdentityKeyPair,
         now: UnixTime,
@@ -381,13 +388,16 @@ impl SignedSecret {
     }
 }
 
+// As above.
 impl OneTimeSecret {
+    #[inline(never)]
     fn generate<R: TryCryptoRng>(identity: &IdentityKeyPair, rng: &mut R) -> Result<Box<Self>, R::Error> {
         let pair = Pair::generate(identity, &[Kind::OneTimePreKey.tag()], rng)?;
         let public = OneTimePreKey::sign(identity, pair.agreement.public(), pair.kem.expand().public());
         Ok(Box::new(Self { id: public.id(), pair, signature: *public.signature(), handed_out: false }))
     }
 
+    #[inline(never)]
     fn public(&self) -> OneTimePreKey {
         self.public_with(self.pair.kem.expand().public())
     }

@@ -130,6 +130,7 @@ enum Ended {
 }
 
 struct NewTurn {
+    sequence: u32,
     root: RootKey,
     next_receiving_header_key: NextHeaderKey,
     /// What becomes of the receiving chain that ends, if there is one.
@@ -187,7 +188,7 @@ impl RatchetStart {
             receiving: None,
         };
         ratchet.turn(cold, turn);
-        ratchet.record(cold, 0, header.incarnation);
+        ratchet.record(cold, 0, header.message_number, header.incarnation);
         Ok((ratchet, message_key))
     }
 }
@@ -201,6 +202,17 @@ impl EcReceipt {
             _ => MAX_SKIPPED_KEYS,
         }
     }
+
+    /// Why there is no PQ message key for this message, given the PQ ratchet's answer.
+    ///
+    /// A message that is new to the EC ratchet was made after every one received. If its PQ number in its epoch is
+    /// used up all the same, the peer has gone back to a state from before that number, and from there taken a turn.
+    pub(crate) fn judge_pq(&self, error: Error) -> Error {
+        match (&self.change, error) {
+            (Change::Advance { .. } | Change::Turn(_), Error::TooOld) => Error::PeerRolledBack,
+            _ => error,
+        }
+    }
 }
 
 impl NewTurn {
@@ -211,6 +223,9 @@ impl NewTurn {
         header: &Header,
         ending: Option<&ReceivingChain>,
     ) -> Result<(Self, MessageKey<Ec>), Error> {
+        // A number used for two chains would mix their keys up.
+        let sequence = ending.map_or(Some(0), |ending| ending.sequence.checked_add(1));
+        let sequence = sequence.ok_or(Error::TooFarAhead)?;
         let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
         let ahead = chain.look_ahead(header.message_number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
         let ended = ending.map(|ending| {
@@ -221,6 +236,7 @@ impl NewTurn {
             )
         });
         let turn = Self {
+            sequence,
             root,
             next_receiving_header_key,
             ended,
@@ -344,7 +360,7 @@ impl EcRatchet {
             }
             Change::Turn(turn) => self.turn(cold, turn),
         };
-        self.record(cold, sequence, receipt.incarnation);
+        self.record(cold, sequence, receipt.number, receipt.incarnation);
         cold.drop_complete();
         cold_changed
     }
@@ -352,9 +368,8 @@ impl EcRatchet {
     /// The peer's turn is over: its chain, and room for ours.
     fn turn(&mut self, cold: &mut EcCold, new: NewTurn) -> (u32, bool) {
         let mut cold_changed = false;
-        let mut sequence = 0;
+        let sequence = new.sequence;
         if let (Some(ending), Some(ended)) = (self.receiving.take(), new.ended) {
-            sequence = ending.sequence.saturating_add(1);
             cold_changed = self.close(cold, ending, ended, new.previous_chain_length);
         }
         self.root = new.root;
@@ -424,10 +439,10 @@ impl EcRatchet {
         });
     }
 
-    /// Notes the incarnation of a received message of a chain.
-    fn record(&mut self, cold: &mut EcCold, sequence: u32, incarnation: u32) {
+    /// Notes number and incarnation of a received message of a chain.
+    fn record(&mut self, cold: &mut EcCold, sequence: u32, number: u32, incarnation: u32) {
         if let Some(receipts) = receipts(&mut self.receiving, &mut cold.closed, sequence) {
-            receipts.record(incarnation);
+            receipts.record(number, incarnation);
         }
     }
 }
@@ -464,6 +479,11 @@ impl EcRatchet {
         if let Turn::Sending { chain, .. } = &mut self.turn {
             *chain = Chain::at([1; 32], number);
         }
+    }
+
+    /// Makes the receiving chain one of the last.
+    pub(crate) fn set_receiving_sequence(&mut self, sequence: u32) {
+        self.receiving.as_mut().unwrap().sequence = sequence;
     }
 
     /// Whether there is a private ratchet key to steal.

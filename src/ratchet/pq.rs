@@ -124,3 +124,11 @@ impl PqRatchet {
         self.sending = Chain::at([1; 32], number);
     }
 }
+
+#[cfg(test)]
+impl PqCold {
+    /// The state that takes the most bytes.
+    pub(crate) fn largest() -> Self {
+        Self { keys: SkippedMessageKeys::largest() }
+    }
+}

@@ -55,3 +55,14 @@ impl<R> SkippedMessageKeys<R> {
         }
     }
 }
+
+#[cfg(test)]
+impl<R> SkippedMessageKeys<R> {
+    /// The store that takes the most bytes.
+    pub(crate) fn largest() -> Self {
+        let key = |i| {
+            ((u32::MAX, u32::MAX - i), Box::new(super::chain::Chain::at([0xff; 32], 0).advance().unwrap().1))
+        };
+        Self((0..MAX_SKIPPED_KEYS as u32).map(key).collect())
+    }
+}

@@ -168,7 +168,8 @@ impl TripleRatchet {
         let (place, header_bytes) = self.ec.open_header(&cold.ec, &SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
         let ec = self.ec.receive(&cold.ec, place, &header)?;
-        let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping())?;
+        let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping());
+        let pq = pq.map_err(|error| ec.judge_pq(error))?;
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
         let content = key.open(associated_data, &header_bytes, message.body)?;
         Ok((Receipt { ec, pq }, content))
@@ -255,5 +256,13 @@ impl TripleRatchet {
 
     pub(crate) fn pq(&mut self) -> &mut PqRatchet {
         &mut self.pq
+    }
+}
+
+#[cfg(test)]
+impl Cold {
+    /// The state that takes the most bytes.
+    pub(crate) fn largest() -> Self {
+        Self { ec: EcCold::largest(), pq: PqCold::largest() }
     }
 }

@@ -169,7 +169,7 @@ fn absurd_counters_are_refused_or_harmless() {
         (44..48, u32::MAX, Error::TooFarAhead),
         (44..48, 300_000, Error::TooFarAhead),
         (44..48, 200_000, Error::Unauthentic),
-        (44..48, 0, Error::TooOld),
+        (44..48, 0, Error::PeerRolledBack),
     ] {
         let forged = hostile(&mut bob, at(range.clone(), value));
         assert_eq!(refused(&mut alice, &forged), expected, "{value} at {range:?}");
@@ -253,6 +253,33 @@ fn a11_the_last_number_is_not_used() {
     assert_eq!(alice.encrypt(b"one more"), Err(Error::CounterExhausted));
     assert_eq!(alice.seal(&key), before);
     assert!(Error::CounterExhausted.needs_rehandshake());
+}
+
+/// Receiving chains are numbered, too. After the last number a turn is refused, before anything has changed.
+#[test]
+fn a11_the_last_receiving_chain_is_not_left() {
+    let (mut alice, mut bob) = Pair::new().established();
+    bob.hot.ratchet.ec().set_receiving_sequence(u32::MAX - 1);
+    let late = alice.encrypt(b"late").unwrap();
+    for text in [b"to the last", b"in the last"] {
+        let message = alice.encrypt(text).unwrap();
+        assert_eq!(bob.decrypt(&message).unwrap(), text);
+    }
+    exchange(&mut bob, &mut alice);
+    let turn = alice.encrypt(b"beyond the last").unwrap();
+    assert_eq!(refused(&mut bob, &turn), Error::TooFarAhead);
+    assert!(Error::TooFarAhead.needs_rehandshake());
+    assert_eq!(bob.decrypt(&late).unwrap(), b"late");
+    exchange(&mut bob, &mut alice);
+}
+
+/// What the documentation of `seal_cold` says.
+#[test]
+fn a10_the_largest_cold_half() {
+    let (_, mut bob) = Pair::new().established();
+    *bob.cold = Cold::largest();
+    let len = bob.seal_cold(&StorageKey::from_bytes(&[1; 32])).len();
+    assert!((173 * 1024..=174 * 1024).contains(&len), "{len} bytes");
 }
 
 /// Formal analyses of the Double Ratchet found a responder that derives keys from a chain that does not exist.

@@ -28,6 +28,8 @@ pub(super) struct Hot {
     pub(super) ratchet: TripleRatchet,
     /// Counts the changes of the cold half, to tell whether stored halves belong together.
     pub(super) cold_generation: u64,
+    /// The incarnation that made the last of these changes, or the session: after a rollback two branches count alike.
+    pub(super) cold_incarnation: u32,
 }
 
 /// How far the handshake has come.
@@ -42,13 +44,21 @@ pub(super) enum Progress {
 }
 
 impl Hot {
-    /// What ties a sealed cold half to this hot one: session id | generation.
-    pub(super) fn cold_context(&self) -> [u8; 40] {
+    /// What ties a sealed cold half to this hot one: session id | generation | incarnation.
+    pub(super) fn cold_context(&self) -> [u8; 44] {
         let mut context = [0; _];
-        let (id, generation) = context.split_at_mut(32);
+        let (id, rest) = context.split_at_mut(32);
+        let (generation, incarnation) = rest.split_at_mut(8);
         id.copy_from_slice(&self.id.0);
         generation.copy_from_slice(&self.cold_generation.to_be_bytes());
+        incarnation.copy_from_slice(&self.cold_incarnation.to_be_bytes());
         context
+    }
+
+    /// Notes that an incarnation has changed the cold half.
+    pub(super) fn cold_changed(&mut self, incarnation: u32) {
+        self.cold_generation = self.cold_generation.wrapping_add(1);
+        self.cold_incarnation = incarnation;
     }
 
     /// Whether this handshake part is the one that the session was accepted from.

@@ -803,7 +803,7 @@ def check_peer():
         ("n far ahead", "TooFarAhead", forge(alice, n=alice.sending.chain.n + 25_001)),
         ("last n", "TooFarAhead", forge(alice, n=2**32 - 1)),
         ("pq_n far ahead", "TooFarAhead", forge(alice, pq_n=alice.pq_sending.n + 262_145)),
-        ("pq_n behind", "TooOld", forge(alice, pq_n=0)),
+        ("pq_n behind", "PeerRolledBack", forge(alice, pq_n=0)),
         ("n that is not the key's", "Unauthentic", forge(alice, n=alice.sending.chain.n + 1)),
         ("n again", "Duplicate", forge(alice, n=0)),
         ("n again, other incarnation", "PeerRolledBack", forge(alice, n=0, incarnation=alice.incarnation ^ 1)),
@@ -831,6 +831,9 @@ def check_peer():
     p.send(early)
     p.refuse("InvalidKey", "peer, ratchet key of small order", forge(early, ratchet_key=bytes(32)))
     p.refuse("TooFarAhead", "peer, new chain", forge(early, n=25_001))
+    tired = p.bob.clone()
+    tired.chains_seen = 2**32
+    refused("TooFarAhead", "peer, chain number 2^32", lambda: tired.decrypt(forge(early), []), tired)
 
     # A header under the next header key while Bob has no ratchet key that it could answer.
     p.read(p.send(p.alice))
@@ -884,6 +887,35 @@ def check_rollback():
     p.read(p.send(p.alice))
     p.refuse("PeerRolledBack", "beyond a closed chain", p.send(old))
     holds("closed chain", len(p.bob.closed) == 1)
+
+    # A restored state sends numbers again, and a new one arrives first.
+    p = Pair("rollback reordered")
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    p.read(p.send(p.alice))
+    old.reopen(p.rng)
+    again = [p.send(old) for _ in range(3)]
+    p.read(again[2])
+    p.refuse("PeerRolledBack", "number used twice, by an incarnation seen above it", again[0])
+    p.read(again[1])
+    p.refuse("PeerRolledBack", "number used twice, by an incarnation seen above it", again[0])
+    p.refuse("Duplicate", "duplicate, by an incarnation seen later", again[1])
+
+    # A restored state reads, then answers: a new chain, with PQ numbers that are used up.
+    p = Pair("rollback answer")
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    late = p.send(p.alice)
+    p.read(p.send(p.alice))
+    holds("answer", old.decrypt(p.send(p.bob), []) == b"x")
+    again = [p.send(old) for _ in range(3)]
+    p.refuse("PeerRolledBack", "PQ number used up, in a new chain", again[1])
+    branch = p.bob.clone()
+    holds("PQ number skipped", branch.decrypt(again[0], []) == b"x")
+    refused("PeerRolledBack", "PQ number used up, in the chain", lambda: branch.decrypt(again[1], []), branch)
+    refused("TooOld", "PQ key gone, EC key kept", lambda: branch.decrypt(late, []), branch)
+    p.read(again[2])
+    p.refuse("TooOld", "PQ key gone, EC key kept in a new chain", again[1])
 
     # A pn below the chain's position: the position is the length.
     p = Pair("rollback pn")

@@ -865,14 +865,13 @@ class Receiving:
     chain: Chain | None  # None when closed
     length: int | None = None  # when closed: the pn that closed it, or its position if that was greater
     forgotten: int = 0  # the highest number whose key was discarded unused, plus one
-    incarnations: list = field(default_factory=list)  # first seen longest ago first
+    incarnations: dict = field(default_factory=dict)  # incarnation: lowest number; first seen longest ago first
     forgot: bool = False  # an incarnation
 
-    def see(self, incarnation):
-        if incarnation not in self.incarnations:
-            self.incarnations.append(incarnation)
+    def see(self, incarnation, n):
+        self.incarnations[incarnation] = min(n, self.incarnations.get(incarnation, n))
         if len(self.incarnations) > MAX_INCARNATIONS:
-            del self.incarnations[0]
+            del self.incarnations[next(iter(self.incarnations))]
             self.forgot = True
 
 
@@ -1003,7 +1002,7 @@ class Session:
             raise ProtocolError("PeerRolledBack", "another ratchet key")
         first = not self.initiator and self.receiving is None  # a responder's first message
         # 4
-        pq_keep = MAX_SKIPPED
+        pq_keep, new = MAX_SKIPPED, True
         if chain is None:
             if self.receiving and header.pn - self.receiving.chain.n > MAX_EC_SKIP:
                 pq_keep = min(header.n, MAX_SKIPPED)  # the rest is abandoned: the others have no EC keys
@@ -1012,15 +1011,15 @@ class Session:
         elif chain.chain and header.n >= chain.chain.n:
             mk_ec = self._step_receiving(header.n)
         else:
-            mk_ec = self._skipped_or_judge(chain, header)
+            mk_ec, new = self._skipped_or_judge(chain, header), False
         # 5
         if first and header.pq_n != header.n:
             raise ProtocolError("Malformed", "an unanswered initiator's counters are equal")
-        mk_pq = self._pq_message_key(header, pq_keep)
+        mk_pq = self._pq_message_key(header, pq_keep, new)
         key, nonce = body_key(mk_ec, mk_pq, raw, trace)
         content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
         # 6
-        chain.see(header.incarnation)
+        chain.see(header.incarnation, header.n)
         self._drop_chains()
         self.answered = True
         return content
@@ -1065,6 +1064,8 @@ class Session:
         chain, nhk = self._root_step(header.ratchet_key, trace)
         if header.n > MAX_EC_SKIP:
             raise ProtocolError("TooFarAhead", "EC, new chain")
+        if self.chains_seen > U32_MAX:
+            raise ProtocolError("TooFarAhead", "chains")
         old = self.receiving
         if old:
             if header.pn - old.chain.n > MAX_EC_SKIP:
@@ -1090,17 +1091,19 @@ class Session:
             return mk
         if header.n < chain.forgotten:
             raise ProtocolError("TooOld", "EC")
-        if chain.forgot or header.incarnation in chain.incarnations:
+        lowest = chain.incarnations.get(header.incarnation)
+        if chain.forgot or (lowest is not None and lowest <= header.n):
             raise ProtocolError("Duplicate")
         raise ProtocolError("PeerRolledBack", "a number used twice")
 
-    def _pq_message_key(self, header, keep):
+    def _pq_message_key(self, header, keep, new):
+        """`new`: to the EC ratchet."""
         if header.pq_epoch != 0:
             raise ProtocolError("Malformed", "PQ epoch")
         if header.pq_n < self.pq_receiving.n:
             mk = self.pq_skipped.pop(header.pq_n, None)
             if mk is None:
-                raise ProtocolError("TooOld", "PQ")
+                raise ProtocolError("PeerRolledBack" if new else "TooOld", "PQ")
             return mk
         if header.pq_n - self.pq_receiving.n > MAX_PQ_SKIP or header.pq_n >= U32_MAX:
             raise ProtocolError("TooFarAhead", "PQ")
@@ -1176,7 +1179,7 @@ class Sessions:
 # ---------------------------------------------------------------------------------------------------------------
 # 14: stored state
 
-CONTEXT_LENGTH = {0xB1: 0, 0xC1: 0, 0xD1: 40, 0xE1: 0, 0xF1: 0}
+CONTEXT_LENGTH = {0xB1: 0, 0xC1: 0, 0xD2: 44, 0xE2: 0, 0xF2: 0}
 
 
 def storage_keys(storage_key):

@@ -13,6 +13,11 @@ use super::{
     receipts::Receipts,
 };
 use crate::{Error, crypto::dh::AgreementPublic, wire::header::Header};
+#[cfg(test)]
+use crate::{
+    crypto::{dh::AgreementKey, secret::Secret},
+    ratchet::MAX_CLOSED_CHAINS,
+};
 
 /// The cold half: keys of missing messages, and the header keys to know them by.
 #[derive(Default, Serialize, Deserialize)]
@@ -51,5 +56,22 @@ impl EcCold {
     pub(super) fn drop_complete(&mut self) {
         let Self { keys, closed } = self;
         closed.retain(|chain| keys.has(chain.sequence));
+    }
+}
+
+#[cfg(test)]
+impl EcCold {
+    /// The state that takes the most bytes.
+    pub(crate) fn largest() -> Self {
+        let chain = |_| {
+            Box::new(ClosedChain {
+                sequence: u32::MAX,
+                ratchet_key: *AgreementKey::from_seed(&Secret::new([1; 32])).public(),
+                header_key: HeaderKey::new(Secret::new([1; 32])),
+                length: u32::MAX,
+                receipts: Receipts::largest(),
+            })
+        };
+        Self { keys: SkippedMessageKeys::largest(), closed: (0..MAX_CLOSED_CHAINS).map(chain).collect() }
     }
 }
