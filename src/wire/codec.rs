@@ -2,11 +2,8 @@
 
 use crate::Error;
 
-/// The version of every encoding of this release but those of stored sessions.
+/// The version of every encoding of this release.
 const VERSION: u8 = 1;
-
-/// The version of stored sessions. 1 was that of 0.1.0: incarnations without numbers, a cold half not bound to one.
-const SESSION_VERSION: u8 = 2;
 
 /// What an encoding is of: the high four bits of its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +25,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// The first byte of an encoding of this kind.
     pub(crate) const fn tag(self) -> u8 {
-        (self as u8) << 4 | self.version()
-    }
-
-    const fn version(self) -> u8 {
-        match self {
-            Self::SealedColdSession | Self::SealedHotSession | Self::SealedSession => SESSION_VERSION,
-            _ => VERSION,
-        }
+        (self as u8) << 4 | VERSION
     }
 
     /// Checks a first byte.
@@ -152,8 +142,5 @@ mod tests {
         assert_eq!(Kind::RatchetMessage.expect(0x21), Ok(()));
         assert_eq!(Kind::RatchetMessage.expect(0x22), Err(Error::UnsupportedVersion));
         assert_eq!(Kind::RatchetMessage.expect(0x11), Err(Error::Malformed));
-        assert_eq!(Kind::SealedPreKeys.tag(), 0xc1);
-        assert_eq!(Kind::SealedSession.tag(), 0xf2);
-        assert_eq!(Kind::SealedSession.expect(0xf1), Err(Error::UnsupportedVersion));
     }
 }

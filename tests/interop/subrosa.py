@@ -1179,7 +1179,7 @@ class Sessions:
 # ---------------------------------------------------------------------------------------------------------------
 # 14: stored state
 
-CONTEXT_LENGTH = {0xB1: 0, 0xC1: 0, 0xD2: 44, 0xE2: 0, 0xF2: 0}
+CONTEXT_LENGTH = {0xB1: 0, 0xC1: 0, 0xD1: 44, 0xE1: 0, 0xF1: 0}
 
 
 def storage_keys(storage_key):
