@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | Diffie-Hellman | X25519 (RFC 7748) | [`dh`] |
 //! | signatures | Ed25519 (RFC 8032), strict | [`sign`] |
-//! | KEM | ML-KEM-1024 (FIPS 203) | [`kem`] |
+//! | KEM of the handshake | ML-KEM-1024 (FIPS 203) | [`kem`] |
+//! | KEM of the ratchet | ML-KEM-768 in halves (FIPS 203) | [`incremental`] |
 //! | AEAD | ChaCha20-Poly1305 (RFC 8439), XChaCha20-Poly1305 | [`aead`] |
 //! | KDF, MAC, hash | HKDF-, HMAC-SHA-256, SHA-256 | [`kdf`] |
 //!
@@ -16,6 +17,7 @@
 
 pub(crate) mod aead;
 pub(crate) mod dh;
+pub(crate) mod incremental;
 pub(crate) mod kdf;
 pub(crate) mod kem;
 pub(crate) mod random;

@@ -55,7 +55,8 @@ pub enum Error {
     /// The key of this message was discarded: received long ago, or too many others were missing.
     TooOld,
     /// More messages are missing before this one than are skipped over at once (25,000). Should one of those between
-    /// arrive, this one may become readable.
+    /// arrive, this one may become readable. Or this session's own state was put back to before an epoch of the PQ
+    /// ratchet that the peer writes in.
     /// [Needs a new handshake](Error::needs_rehandshake).
     TooFarAhead,
     /// No key of this session opens the message's header: another session's, altered on the way, not a message
@@ -90,7 +91,7 @@ pub enum Error {
     WrongIdentity,
 
     // ---- This machine.
-    /// 2^32 - 1 messages in one direction without an answer.
+    /// 2^32 - 1 messages in one direction without an answer, or within one epoch of the PQ ratchet.
     /// [Needs a new handshake](Error::needs_rehandshake).
     CounterExhausted,
     /// The random generator failed.

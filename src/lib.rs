@@ -142,7 +142,8 @@
 //! answered does not yield to the peer's older ones.
 //!
 //! A call that fails has changed nothing. [`Error`] says what to do with the message, and
-//! [`Error::needs_rehandshake`] whether to begin anew.
+//! [`Error::needs_rehandshake`] whether to begin anew; [`Session::needs_rehandshake`] says it of a session that goes on, but
+//! no longer heals against quantum computers.
 //!
 //! # Sizes
 //!
@@ -151,9 +152,9 @@
 //! | identity key; as text | 64; 114 characters |
 //! | bundle, with and without a one-time prekey | 3,404; 1,739 |
 //! | message with up to 217 bytes of content, padded as by default | 341 |
-//! | added to content without padding | 90 |
+//! | added to content without padding | 90; 124 with a codeword of the PQ ratchet |
 //! | added to every message until the first reply | 1,763 and the payload |
-//! | sealed session, nothing missing | about 0.6 KB; each skipped message adds about 70 bytes |
+//! | sealed session, nothing missing | 0.6 to 2.4 KB; each skipped message adds about 70 bytes |
 //!
 //! # Features
 //!

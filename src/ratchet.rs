@@ -3,18 +3,20 @@
 //! ```text
 //!            ┌── EC double ratchet, headers encrypted ──> EC message key ──┐
 //! secrets ───┤        (ec.rs: Diffie-Hellman turns, heals)               ├──> body key and nonce
-//!            └── PQ ratchet (pq.rs) ────────────────────> PQ message key ──┘      (triple.rs)
+//!            └── sparse PQ ratchet (pq.rs) ─────────────> PQ message key ──┘      (triple.rs)
+//!                  └ ML-KEM Braid (braid.rs: heals)
 //! ```
 //!
 //! Decryption has two phases. The first works on `&self` and only derives; when header and body have
 //! authenticated, the second puts into force what was derived, and cannot fail. So a forged message changes
 //! nothing, by type.
 //!
-//! State is of two kinds: *hot*, a few hundred bytes that every message changes, and *cold*, the keys kept for
+//! State is of two kinds: *hot*, up to 2.4 KB that every message changes, and *cold*, the keys kept for
 //! messages that have not arrived, which most messages leave alone.
 //!
 //! Not its concern: handshake, padding, storage.
 
+pub(crate) mod braid;
 pub(crate) mod chain;
 mod ec;
 mod header;
@@ -22,6 +24,8 @@ mod pq;
 mod skipped;
 mod triple;
 
+#[cfg(test)]
+pub(crate) use triple::thief::EcKeys;
 pub(crate) use triple::{Cold, Envelope, TripleRatchet};
 
 use crate::crypto::secret::secret_roles;
@@ -51,6 +55,10 @@ pub(crate) const MAX_SKIP: u32 = 25_000;
 /// The same for a PQ chain, which runs on across turns of the EC ratchet and so across chains that were
 /// abandoned: with the EC bound, 25,000 lost messages would wedge a session at its next turn.
 pub(crate) const MAX_PQ_SKIP: u32 = 1 << 18;
+
+/// How many PQ epochs, the newest included, keep their receiving chain while messages are missing: at 15 messages an
+/// epoch, enough for what is 1,900 messages late.
+pub(crate) const MAX_PQ_EPOCHS: usize = 128;
 
 /// How many skipped message keys of each kind a session keeps; beyond, the oldest go.
 pub(crate) const MAX_SKIPPED_KEYS: usize = 2_000;

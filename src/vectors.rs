@@ -314,6 +314,30 @@ fn conversation_of_several_turns() {
 }
 
 #[test]
+fn epochs_of_the_pq_ratchet() {
+    let mut script = Script::new(7);
+    script.handshake(1, b"");
+    let text = [b't'; 40];
+    let mut sides = ["bob", "alice"];
+    for round in 0..90 {
+        let content = if round == 20 { &[b'l'; 1_100][..] } else { &text };
+        let message = script.encrypt(sides[0], content, if round == 31 { Padding::None } else { PADDED });
+        // Some are lost, so that codewords beyond the first are needed; and both sides go to sleep in between.
+        if round % 6 != 4 {
+            script.decrypt(sides[1], message);
+        }
+        if round % 25 == 13 {
+            sides.iter().for_each(|side| script.reopen(side));
+        }
+        sides.reverse();
+    }
+    for person in script.people.values() {
+        assert!(person.session.as_ref().unwrap().pq_epoch() >= 3);
+    }
+    script.check("epochs", "Three epochs and more of the PQ ratchet, with loss and restarts.");
+}
+
+#[test]
 fn skips_losses_duplicates() {
     let mut script = Script::new(4);
     script.handshake(1, b"");

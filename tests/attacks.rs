@@ -9,7 +9,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use subrosa::{
     Error, IdentityKey, IdentityKeyPair, OneTimePreKey, Padding, PreKeyBundle, PreKeys, Session,
@@ -632,18 +632,96 @@ fn a38_thirty_thousand_lost_messages_do_not_wedge() {
     assert!(matches!(refused(&mut bob, &lost), Error::TooOld | Error::UnknownSession));
 }
 
+/// At six codewords a message epochs are fast; what was held back opens all the same, up to 1,500 messages later.
+#[test]
+fn a37_late_messages_survive_fast_epochs() {
+    use rand::RngExt;
+    const LATE: usize = 1_500;
+    for in_turn in [true, false] {
+        let mut rng = seeded(37);
+        let (alice, bob) = Pair::new(37, 1).established();
+        let mut sides = [alice, bob];
+        let mut held: VecDeque<(usize, usize, Vec<u8>)> = VecDeque::new();
+        let (mut delivered, epoch) = (0, sides[0].pq_epoch());
+        for sent in 0..3 * LATE {
+            let from = if in_turn { sent % 2 } else { rng.random_range(0..2) };
+            let message = sides[from].encrypt(&[b'x'; 40]).unwrap();
+            // No more are on the way at once than chains keep their header key.
+            if sent % 53 == 17 && sent < 2 * LATE {
+                held.push_back((sent, from, message));
+            } else {
+                assert_eq!(sides[1 - from].decrypt(&message).unwrap(), [b'x'; 40]);
+            }
+            while let Some((_, from, message)) = held.pop_front_if(|(at, ..)| sent >= *at + LATE) {
+                let content = sides[1 - from].decrypt(&message);
+                assert_eq!(content, Ok(vec![b'x'; 40]), "in turn: {in_turn}, at {sent}");
+                delivered += 1;
+            }
+        }
+        assert_eq!(delivered, (2 * LATE - 18) / 53 + 1);
+        assert!(sides[0].pq_epoch() - epoch > 200, "fast epochs");
+    }
+}
+
+/// Ten messages are late. Of another chain `lost` messages are lost for good; beyond 25,000 the next chain abandons them. A
+/// message is held back from before an epoch, and skips over the PQ keys of the lost ones when it arrives after the epoch.
+/// How many of the ten can still be read; none if after so many rounds no epoch begins at the right moment.
+fn late_ones_beside_lost_ones(rounds: usize, lost: usize) -> Option<usize> {
+    let (mut alice, mut bob) = Pair::new(38, 1).established();
+    bob.set_padding(Padding::None);
+    exchange(&mut bob, &mut alice, b"turn");
+    let late: Vec<_> = (0..10).map(|_| alice.encrypt(b"late").unwrap()).collect();
+    let mut round = || {
+        exchange(&mut alice, &mut bob, b"on");
+        exchange(&mut bob, &mut alice, b"and on");
+        alice.pq_epoch()
+    };
+    let epoch = round();
+    while round() == epoch {}
+    for _ in 0..rounds {
+        round();
+    }
+    exchange(&mut alice, &mut bob, b"arrives");
+    (0..lost).for_each(|_| drop(alice.encrypt(b"").unwrap()));
+    exchange(&mut bob, &mut alice, b"turn");
+    let epoch = alice.pq_epoch();
+    let held = alice.encrypt(b"held").unwrap();
+    // Bob's messages bring the epoch. Of Alice's only the first that is in it arrives.
+    let newest = (0..10).find_map(|_| {
+        exchange(&mut bob, &mut alice, b"on");
+        let message = alice.encrypt(b"newest").unwrap();
+        (alice.pq_epoch() > epoch).then_some(message)
+    })?;
+    assert_eq!(bob.decrypt(&newest).unwrap(), b"newest");
+    assert_eq!(bob.decrypt(&held).unwrap(), b"held");
+    Some(late.iter().filter(|message| bob.decrypt(message).is_ok()).count())
+}
+
+/// The PQ keys of abandoned messages can read nothing, and do not push out those of messages that are late.
+#[test]
+fn a38_abandoned_messages_leave_the_keys_of_late_ones_alone() {
+    let rounds = (0..140).find(|rounds| late_ones_beside_lost_ones(*rounds, 100) == Some(10)).unwrap();
+    assert_eq!(late_ones_beside_lost_ones(rounds, 25_100), Some(10));
+}
+
 /// The shortest message there is: the header's nonce is all of the body's.
 #[test]
 fn a41_empty_content_without_padding() {
     let (mut alice, mut bob) = Pair::new(41, 1).established();
-    alice.set_padding(Padding::None);
+    for session in [&mut alice, &mut bob] {
+        session.set_padding(Padding::None);
+    }
     let mut seen = HashSet::new();
+    let mut lengths = HashSet::new();
     for _ in 0..100 {
         let message = alice.encrypt(b"").unwrap();
-        assert_eq!(message.len(), 1 + 68 + 16 + 16);
+        lengths.insert(message.len());
         assert!(seen.insert(message[69..].to_vec()));
         assert_eq!(bob.decrypt(&message).unwrap(), b"");
+        exchange(&mut bob, &mut alice, b"");
     }
+    // The shortest body, without a codeword; and with one, which makes it longer than the shortest.
+    assert_eq!(lengths, HashSet::from([1 + 68 + 16 + 16, 1 + 68 + 5 + 34 + 16]));
 }
 
 #[test]

@@ -47,6 +47,16 @@ labels! {
     EC_ROOT = "ec root";
     /// First root and chains of the PQ ratchet.
     PQ_START = "pq start";
+    /// KDF_SCKA_RK: next root and chains of the PQ ratchet.
+    PQ_EPOCH = "pq epoch";
+    /// KDF_OK: an epoch's key out of a shared secret of the KEM.
+    PQ_EPOCH_KEY = "pq epoch key";
+    /// KDF_AUTH: next keys of the authenticator.
+    AUTHENTICATOR = "pq authenticator";
+    /// MAC over the header of a KEM key.
+    KEM_HEADER = "kem header";
+    /// MAC over a KEM ciphertext.
+    KEM_CIPHERTEXT = "kem ciphertext";
     /// Body key and nonce out of both message keys.
     MESSAGE = "message";
     /// Secret that hedges the randomness of an identity's prekeys and handshakes.
@@ -57,6 +67,8 @@ labels! {
     HEDGED_HANDSHAKE = "hedged handshake";
     /// A new ratchet key.
     HEDGED_RATCHET_KEY = "hedged ratchet key";
+    /// Seed of a key pair, or coins of an encapsulation, of the PQ ratchet.
+    HEDGED_KEM = "hedged kem";
     /// Encryption and nonce keys out of a storage key.
     STORAGE = "storage";
     /// Associated data of sealed state.

@@ -35,6 +35,12 @@ impl<R> MessageKey<R> {
         Self(secret, PhantomData)
     }
 
+    /// A key that was come by otherwise than by its chain.
+    #[cfg(test)]
+    pub(crate) fn stolen(bytes: [u8; 32]) -> Self {
+        Self::new(Secret::new(bytes))
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
@@ -143,6 +149,15 @@ impl<R> Chain<R> {
         let next = self.next.checked_add(1).ok_or(Error::CounterExhausted)?;
         let (message_key, key) = kdf::chain_step(self.key.as_bytes(), &self.next.to_be_bytes());
         Ok((MessageKey::new(message_key), Self { key, next, role: PhantomData }))
+    }
+
+    /// The key of a message to who has copied the chain; of one behind, what the key that is left gives.
+    #[cfg(test)]
+    pub(crate) fn stolen_key(&self, number: u32) -> Result<MessageKey<R>, Error> {
+        if number < self.next {
+            return Ok(Self::at(*self.key.as_bytes(), number).step()?.0);
+        }
+        Ok(self.look_ahead(number, u32::MAX, 0)?.message_key)
     }
 
     /// A chain at a position, to test the ends of the range.

@@ -194,12 +194,14 @@ impl RatchetStart {
 }
 
 impl EcReceipt {
-    /// How many PQ message keys are worth keeping for the messages that this one skips over: those of an
-    /// abandoned chain are not, without their EC keys.
-    pub(crate) fn pq_keys_worth_keeping(&self) -> usize {
+    /// How many PQ message keys are worth keeping for the messages that this one skips over: those of abandoned
+    /// messages are not, without their EC keys.
+    pub(crate) fn pq_keys_worth_keeping(&self, cold: &EcCold) -> usize {
         match &self.change {
             Change::Turn(turn) if matches!(turn.ended, Some(Ended::Abandoned)) => turn.skipped.keys.len(),
-            _ => MAX_SKIPPED_KEYS,
+            Change::Turn(_) | Change::Advance { .. } => MAX_SKIPPED_KEYS,
+            // A late message in an epoch whose chain is behind: whatever that skips has its EC key already, or none.
+            Change::Fill { .. } => cold.keys.len().saturating_sub(1),
         }
     }
 
@@ -489,6 +491,16 @@ impl EcRatchet {
     /// Whether there is a private ratchet key to steal.
     pub(crate) fn holds_private_key(&self) -> bool {
         matches!(self.turn, Turn::Sending { .. })
+    }
+
+    /// Header and message key of a message of this side's, in the current chain.
+    pub(crate) fn open_own(
+        &self,
+        sealed: &SealedHeader<'_>,
+    ) -> Result<([u8; HEADER_LEN], MessageKey<Ec>), Error> {
+        let Turn::Sending { header_key, chain, .. } = &self.turn else { return Err(Error::UnknownSession) };
+        let header = header_key.open(sealed)?;
+        Ok((header, chain.stolen_key(Header::from_bytes(&header)?.message_number)?))
     }
 
     /// Asks for a key of a receiving chain that does not exist.

@@ -32,6 +32,14 @@ impl<R> SkippedMessageKeys<R> {
         self.0.remove(&(chain, number));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether any message of a chain is still missing.
     pub(crate) fn has(&self, chain: u32) -> bool {
         self.0.range((chain, 0)..=(chain, u32::MAX)).next().is_some()

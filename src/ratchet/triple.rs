@@ -9,6 +9,9 @@
 //! The header is part of the derivation, so two messages with the same chain keys (a state that was rolled
 //! back) still have different keys: their incarnation differs.
 
+#[cfg(test)]
+pub(crate) mod thief;
+
 use alloc::{boxed::Box, vec::Vec};
 
 use rand::TryCryptoRng;
@@ -32,7 +35,7 @@ use crate::{
     },
     handshake::SessionSecrets,
     wire::{
-        body,
+        body::{self, Codewords},
         header::{HEADER_LEN, Header, SEALED_HEADER_LEN},
         message::Message,
     },
@@ -56,6 +59,7 @@ pub(crate) struct Cold {
 pub(crate) struct Receipt {
     ec: EcReceipt,
     pq: PqReceipt,
+    codewords: Option<Codewords>,
 }
 
 /// What a message is sealed with besides the ratchet.
@@ -88,15 +92,15 @@ impl TripleRatchet {
         let header = Header::from_bytes(&header_bytes)?;
         // Nothing but this function sees the new session before the body has opened.
         let (ec, ec_key) = start.respond(signed_prekey, &header, &mut cold.ec)?;
-        // An initiator's two chains go at one pace until they are answered. So a stranger's skip costs no more PQ steps
-        // than EC steps, which are bounded lower.
-        if header.pq_message_number != header.message_number {
+        // An initiator stays in epoch 0, and its two chains go at one pace, until they are answered. So a stranger's
+        // skip costs no more PQ steps than EC steps, which are bounded lower.
+        if header.pq_epoch != 0 || header.pq_message_number != header.message_number {
             return Err(Error::Malformed);
         }
         let pq_receipt = pq.receive(&cold.pq, &header, MAX_SKIPPED_KEYS)?;
         let key = MessageSecrets::derive(&ec_key, &pq_receipt.message_key, &header_bytes);
-        let content = key.open(&associated_data, &header_bytes, message.body)?;
-        pq.commit(&mut cold.pq, pq_receipt);
+        let (content, codewords) = key.open(&associated_data, &header_bytes, message.body)?;
+        pq.commit(&mut cold.pq, pq_receipt, codewords.as_ref(), cold.ec.has_missing());
         Ok((Self { ec, pq }, cold, content))
     }
 
@@ -107,43 +111,47 @@ impl TripleRatchet {
         content: &[u8],
         rng: &mut impl TryCryptoRng,
     ) -> Result<Vec<u8>, Error> {
-        self.seal_altered(envelope, content, rng, |_| {})
+        self.seal_altered(envelope, content, rng, |_, _| {})
     }
 
-    /// [`Self::seal`] with a header that a malicious peer has altered before it was used: for tests.
+    /// [`Self::seal`] with a header and codewords that a malicious peer has altered before they were used: for
+    /// tests.
     fn seal_altered(
         &mut self,
         envelope: &Envelope<'_>,
         content: &[u8],
         rng: &mut impl TryCryptoRng,
-        alter: impl FnOnce(&mut [u8; HEADER_LEN]),
+        alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
     ) -> Result<Vec<u8>, Error> {
-        let body_len = body::encoded_len(content.len(), envelope.padding)?;
+        let room = envelope.padding.codeword_room(content.len())?;
         self.pq.check()?;
         self.ec.check()?;
         // The last thing that can fail is the generator; what follows cannot.
+        let randomness = self.pq.prepare(rng)?;
         let ec = self.ec.send(rng)?;
-        let (pq_epoch, pq_message_number, pq_message_key) = self.pq.send()?;
+        let mut pq = self.pq.send(room, randomness)?;
         let header = Header {
             ratchet_key: ec.ratchet_key,
             previous_chain_length: ec.previous_chain_length,
             message_number: ec.message_number,
-            pq_epoch,
-            pq_message_number,
+            pq_epoch: pq.epoch,
+            pq_message_number: pq.number,
             incarnation: envelope.incarnation,
         };
         let mut header_bytes = header.to_bytes();
-        alter(&mut header_bytes);
-        let key = MessageSecrets::derive(&ec.message_key, &pq_message_key, &header_bytes);
+        alter(&mut header_bytes, &mut pq.codewords);
+        let (padding, codewords) = (envelope.padding, pq.codewords.as_ref());
+        let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
         trace!("header key", ec.header_key.as_bytes());
         trace!("header", &header_bytes);
 
         let prefix_len: usize = envelope.prefix.iter().map(|part| part.len()).sum();
         let body_start = prefix_len + SEALED_HEADER_LEN;
+        let body_len = body::encoded_len(content.len(), padding, codewords);
         let mut out = Vec::with_capacity(body_start + body_len + TAG_LEN);
         envelope.prefix.iter().for_each(|part| out.extend_from_slice(part));
         out.resize(body_start, 0);
-        body::encode(content, envelope.padding, &mut out)?;
+        body::encode(content, padding, codewords, &mut out);
         key.seal(envelope.associated_data, &header_bytes, &mut out, body_start);
         #[allow(clippy::expect_used, reason = "a sealed body has at least 32 bytes")]
         let nonce = *out.last_chunk().expect("at least 24 bytes");
@@ -168,18 +176,29 @@ impl TripleRatchet {
         let (place, header_bytes) = self.ec.open_header(&cold.ec, &SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
         let ec = self.ec.receive(&cold.ec, place, &header)?;
-        let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping());
+        let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping(&cold.ec));
         let pq = pq.map_err(|error| ec.judge_pq(error))?;
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
-        let content = key.open(associated_data, &header_bytes, message.body)?;
-        Ok((Receipt { ec, pq }, content))
+        let (content, codewords) = key.open(associated_data, &header_bytes, message.body)?;
+        Ok((Receipt { ec, pq, codewords }, content))
     }
 
     /// Puts a receipt into force. Whether the cold half has changed.
     pub(crate) fn commit(&mut self, cold: &mut Cold, receipt: Receipt) -> bool {
         let ec_changed = self.ec.commit(&mut cold.ec, receipt.ec);
-        let pq_changed = self.pq.commit(&mut cold.pq, receipt.pq);
+        let (missing, codewords) = (cold.ec.has_missing(), receipt.codewords.as_ref());
+        let pq_changed = self.pq.commit(&mut cold.pq, receipt.pq, codewords, missing);
         ec_changed || pq_changed
+    }
+
+    /// The epoch of the PQ ratchet that this side sends in.
+    pub(crate) fn pq_epoch(&self) -> u32 {
+        self.pq.epoch()
+    }
+
+    /// Whether the PQ ratchet has ended.
+    pub(crate) fn pq_has_failed(&self) -> bool {
+        self.pq.has_failed()
     }
 }
 
@@ -221,7 +240,12 @@ impl MessageSecrets {
         out.extend_from_slice(&tag);
     }
 
-    fn open(&self, session: &[u8; 32], header: &[u8; HEADER_LEN], body: &[u8]) -> Result<Vec<u8>, Error> {
+    fn open(
+        &self,
+        session: &[u8; 32],
+        header: &[u8; HEADER_LEN],
+        body: &[u8],
+    ) -> Result<(Vec<u8>, Option<Codewords>), Error> {
         let (encrypted, tag) = body.split_last_chunk().ok_or(Error::Malformed)?;
         let mut plain = encrypted.to_vec();
         aead::open(self.key(), self.nonce(), &associated_data(session, header), &mut plain, tag)?;
@@ -245,13 +269,17 @@ impl TripleRatchet {
         &mut self,
         envelope: &Envelope<'_>,
         content: &[u8],
-        alter: impl FnOnce(&mut [u8; HEADER_LEN]),
+        alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
     ) -> Vec<u8> {
         self.seal_altered(envelope, content, &mut rand::rngs::SysRng, alter).unwrap()
     }
 
     pub(crate) fn ec(&mut self) -> &mut EcRatchet {
         &mut self.ec
+    }
+
+    pub(crate) fn newest_pq_epoch(&self) -> u32 {
+        self.pq.newest_epoch()
     }
 
     pub(crate) fn pq(&mut self) -> &mut PqRatchet {

@@ -4,8 +4,10 @@
 //! content length u32 | content | type+count u8 | count x (index u16 | codeword 32) | zeros
 //! ```
 //!
-//! The length of the whole depends on the content's length alone. Codewords use what the padding leaves; this
-//! release sends none, and refuses any.
+//! Under padding the length of the whole depends on the content's length alone: room for one codeword is always
+//! reserved, and the others use what the padding leaves. Type and count share a byte, three bits and five.
+//!
+//! Not its concern: what codewords mean, and which ones are wanted.
 
 use alloc::vec::Vec;
 
@@ -19,8 +21,12 @@ use crate::Error;
 const LENGTH_LEN: usize = 4;
 /// The type and count of the codewords.
 const CODEWORD_TAG_LEN: usize = 1;
-/// One codeword: its index and 32 bytes.
-const CODEWORD_LEN: usize = 2 + 32;
+/// What a codeword carries.
+pub(crate) const CHUNK_LEN: usize = 32;
+/// One codeword: its index and chunk.
+const CODEWORD_LEN: usize = 2 + CHUNK_LEN;
+/// As many as the count can say.
+const MAX_CODEWORDS: usize = 31;
 
 /// The shortest plaintext of a body, so that the last 24 bytes of a message (the nonce of its header) are all
 /// ciphertext and tag of the body.
@@ -31,6 +37,35 @@ pub(crate) const MAX_LEN: usize = 1 << 24;
 
 /// The longest content of a message, in bytes: 16 MiB less the framing of a message body.
 pub const MAX_CONTENT_LEN: usize = MAX_LEN - LENGTH_LEN - CODEWORD_TAG_LEN - CODEWORD_LEN;
+
+/// Which value of the PQ ratchet the codewords of a message are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CodewordKind {
+    /// Header of a KEM key, and its MAC.
+    Header = 1,
+    /// Vector of a KEM key.
+    Vector = 2,
+    /// The same, and the first half of the ciphertext has been received.
+    VectorAck = 3,
+    /// First half of a ciphertext.
+    Ct1 = 4,
+    /// Second half of a ciphertext, and the MAC of both.
+    Ct2 = 5,
+}
+
+/// A piece of a value under the erasure code: at most one of 65,536.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Codeword {
+    pub(crate) index: u16,
+    pub(crate) chunk: [u8; CHUNK_LEN],
+}
+
+/// The codewords of one message: 1 to 31 of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Codewords {
+    pub(crate) kind: CodewordKind,
+    pub(crate) words: Vec<Codeword>,
+}
 
 /// Content shorter than this fits the first bucket, and so on.
 const BUCKETS: [usize; 3] = [256, 512, 1024];
@@ -44,20 +79,40 @@ pub enum Padding {
     /// average. An observer learns the bucket, nothing finer. The PQ ratchet travels in this padding.
     #[default]
     Buckets,
-    /// Not at all: an observer learns the exact length. For content that the app has padded itself.
+    /// Not at all: an observer learns the exact length, and from 34 bytes more or less whether the PQ ratchet has
+    /// something to say. It renews the session about six times more slowly than in padding. For content that the
+    /// app has padded itself.
     None,
 }
 
 impl Padding {
-    /// Length of the plaintext of a body with `content_len` bytes of content (at most [`MAX_CONTENT_LEN`]).
-    fn body_len(self, content_len: usize) -> usize {
+    /// Length of the plaintext of a body with `content_len` bytes of content (at most [`MAX_CONTENT_LEN`]) and
+    /// `codewords`, of which all but the first must fit the padding.
+    fn body_len(self, content_len: usize, codewords: usize) -> usize {
         let framed = LENGTH_LEN + content_len + CODEWORD_TAG_LEN;
         match self {
-            Self::None => framed.max(MIN_LEN),
+            Self::None => (framed + codewords * CODEWORD_LEN).max(MIN_LEN),
             Self::Buckets => {
                 let least = framed + CODEWORD_LEN;
                 let bucket = BUCKETS.into_iter().find(|bucket| least <= *bucket);
                 bucket.unwrap_or_else(|| padme(least))
+            }
+        }
+    }
+
+    /// How many codewords a body with `content_len` bytes of content has room for: at least one.
+    ///
+    /// # Errors
+    /// [`Error::ContentTooLong`].
+    pub(crate) fn codeword_room(self, content_len: usize) -> Result<usize, Error> {
+        if content_len > MAX_CONTENT_LEN {
+            return Err(Error::ContentTooLong);
+        }
+        let framed = LENGTH_LEN + content_len + CODEWORD_TAG_LEN;
+        match self {
+            Self::None => Ok(1),
+            Self::Buckets => {
+                Ok(((self.body_len(content_len, 0) - framed) / CODEWORD_LEN).clamp(1, MAX_CODEWORDS))
             }
         }
     }
@@ -71,38 +126,50 @@ fn padme(len: usize) -> usize {
     len.next_multiple_of(granule)
 }
 
-/// Appends the plaintext of a body with this content to `out`, and returns its length.
+impl CodewordKind {
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Header, Self::Vector, Self::VectorAck, Self::Ct1, Self::Ct2]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+}
+
+/// Appends the plaintext of a body with this content to `out`. Content and codewords are such that
+/// [`Padding::codeword_room`] has said yes to them.
 ///
 /// `out` should have room (see [`encoded_len`]): growing it would leave a copy of the content behind.
-pub(crate) fn encode(content: &[u8], padding: Padding, out: &mut Vec<u8>) -> Result<usize, Error> {
-    let len = encoded_len(content.len(), padding)?;
-    let length = u32::try_from(content.len()).map_err(|_| Error::ContentTooLong)?;
-    let end = out.len() + len;
-    out.extend_from_slice(&length.to_be_bytes());
+pub(crate) fn encode(content: &[u8], padding: Padding, codewords: Option<&Codewords>, out: &mut Vec<u8>) {
+    let end = out.len() + encoded_len(content.len(), padding, codewords);
+    // The content's length has been checked: it is below 2^24.
+    out.extend_from_slice(&(content.len() as u32).to_be_bytes());
     out.extend_from_slice(content);
-    out.resize(end, 0);
-    Ok(len)
-}
-
-/// Length of the plaintext of a body with `content_len` bytes of content.
-pub(crate) fn encoded_len(content_len: usize, padding: Padding) -> Result<usize, Error> {
-    if content_len > MAX_CONTENT_LEN {
-        return Err(Error::ContentTooLong);
+    if let Some(Codewords { kind, words }) = codewords {
+        out.push((*kind as u8) << 5 | words.len() as u8);
+        for word in words {
+            out.extend_from_slice(&word.index.to_be_bytes());
+            out.extend_from_slice(&word.chunk);
+        }
     }
-    Ok(padding.body_len(content_len))
+    debug_assert!(out.len() <= end);
+    out.resize(end, 0);
 }
 
-/// Takes the content out of the plaintext of a body, checking every byte of the rest.
-pub(crate) fn decode(mut body: Vec<u8>) -> Result<Vec<u8>, Error> {
-    match content_len(&body) {
-        Ok(len) => {
+/// Length of the plaintext of a body.
+pub(crate) fn encoded_len(content_len: usize, padding: Padding, codewords: Option<&Codewords>) -> usize {
+    padding.body_len(content_len, codewords.map_or(0, |codewords| codewords.words.len()))
+}
+
+/// Takes content and codewords out of the plaintext of a body, checking every byte of the rest.
+pub(crate) fn decode(mut body: Vec<u8>) -> Result<(Vec<u8>, Option<Codewords>), Error> {
+    match parse(&body) {
+        Ok((len, codewords)) => {
             // One allocation serves plaintext and content; what is cut off is wiped first.
             body.copy_within(LENGTH_LEN..LENGTH_LEN + len, 0);
             if let Some(tail) = body.get_mut(len..) {
                 tail.zeroize();
             }
             body.truncate(len);
-            Ok(body)
+            Ok((body, codewords))
         }
         Err(error) => {
             body.zeroize();
@@ -111,19 +178,30 @@ pub(crate) fn decode(mut body: Vec<u8>) -> Result<Vec<u8>, Error> {
     }
 }
 
-fn content_len(body: &[u8]) -> Result<usize, Error> {
+fn parse(body: &[u8]) -> Result<(usize, Option<Codewords>), Error> {
     let mut reader = Reader::new(body);
     let len = usize::try_from(reader.u32()?).map_err(|_| Error::Malformed)?;
     if len > MAX_CONTENT_LEN || body.len() < MIN_LEN {
         return Err(Error::Malformed);
     }
     reader.slice(len)?;
-    // No codewords in this release: type and count are zero, as is the padding.
-    let tag_and_padding = reader.rest();
-    if tag_and_padding.is_empty() || tag_and_padding.iter().any(|byte| *byte != 0) {
+    let tag = reader.u8()?;
+    let (kind, count) = (CodewordKind::from_number(tag >> 5), usize::from(tag & 0x1f));
+    let codewords = match (kind, count) {
+        (None, 0) if tag == 0 => None,
+        (None, _) | (Some(_), 0) => return Err(Error::Malformed),
+        (Some(kind), count) => {
+            let mut words = Vec::with_capacity(count);
+            for _ in 0..count {
+                words.push(Codeword { index: u16::from_be_bytes(*reader.array()?), chunk: *reader.array()? });
+            }
+            Some(Codewords { kind, words })
+        }
+    };
+    if reader.rest().iter().any(|byte| *byte != 0) {
         return Err(Error::Malformed);
     }
-    Ok(len)
+    Ok((len, codewords))
 }
 
 #[cfg(test)]
@@ -135,9 +213,19 @@ mod tests {
     use super::*;
 
     fn encoded(content: &[u8], padding: Padding) -> Vec<u8> {
+        encoded_with(content, padding, None)
+    }
+
+    fn encoded_with(content: &[u8], padding: Padding, codewords: Option<&Codewords>) -> Vec<u8> {
         let mut out = Vec::new();
-        assert_eq!(encode(content, padding, &mut out), Ok(out.len()));
+        encode(content, padding, codewords, &mut out);
+        assert_eq!(out.len(), encoded_len(content.len(), padding, codewords));
         out
+    }
+
+    fn codewords(kind: CodewordKind, count: u16) -> Codewords {
+        let words = (0..count).map(|i| Codeword { index: i * 2_000, chunk: [i as u8 + 1; 32] });
+        Codewords { kind, words: words.collect() }
     }
 
     #[test]
@@ -153,12 +241,12 @@ mod tests {
             (16 * 1024, 17 * 1024),
             (MAX_CONTENT_LEN, MAX_LEN),
         ] {
-            assert_eq!(Padding::Buckets.body_len(content), body, "{content}");
+            assert_eq!(Padding::Buckets.body_len(content, 0), body, "{content}");
         }
-        assert_eq!(Padding::None.body_len(0), 16);
-        assert_eq!(Padding::None.body_len(11), 16);
-        assert_eq!(Padding::None.body_len(12), 17);
-        assert_eq!(Padding::None.body_len(256), 261);
+        assert_eq!(Padding::None.body_len(0, 0), 16);
+        assert_eq!(Padding::None.body_len(11, 0), 16);
+        assert_eq!(Padding::None.body_len(12, 0), 17);
+        assert_eq!(Padding::None.body_len(256, 0), 261);
     }
 
     #[test]
@@ -166,7 +254,7 @@ mod tests {
         let mut last = 0;
         for content in (986..200_000).chain((200_000..MAX_CONTENT_LEN).step_by(997)) {
             let least = content + 39;
-            let padded = Padding::Buckets.body_len(content);
+            let padded = Padding::Buckets.body_len(content, 0);
             assert!(padded >= least && padded >= last && padded <= MAX_LEN);
             assert!((padded - least) * 100 <= least * 12, "{content}");
             last = padded;
@@ -182,17 +270,54 @@ mod tests {
 
     #[test]
     fn too_long_content_is_refused() {
-        let mut out = Vec::new();
-        let long = vec![0; MAX_CONTENT_LEN + 1];
-        assert_eq!(encode(&long, Padding::None, &mut out), Err(Error::ContentTooLong));
-        assert!(out.is_empty());
-        assert_eq!(encoded(&long[1..], Padding::None).len(), MAX_LEN - 34);
+        for padding in [Padding::None, Padding::Buckets] {
+            assert_eq!(padding.codeword_room(MAX_CONTENT_LEN + 1), Err(Error::ContentTooLong));
+            assert_eq!(padding.codeword_room(MAX_CONTENT_LEN), Ok(1));
+        }
+        assert_eq!(Padding::None.body_len(MAX_CONTENT_LEN, 1), MAX_LEN);
+    }
+
+    #[test]
+    fn codewords_fit_what_the_padding_leaves() {
+        for (content, room) in
+            [(0, 7), (13, 7), (14, 6), (40, 6), (217, 1), (218, 8), (986, 2), (16 * 1024, 29)]
+        {
+            assert_eq!(Padding::Buckets.codeword_room(content), Ok(room), "{content}");
+        }
+        for content in (0..3_000).chain([100_000, 1_000_000, MAX_CONTENT_LEN]) {
+            let room = Padding::Buckets.codeword_room(content).unwrap();
+            assert!((1..=31).contains(&room));
+            let words = codewords(CodewordKind::Ct1, room as u16);
+            let content = vec![9; content];
+            let with = encoded_with(&content, Padding::Buckets, Some(&words));
+            assert_eq!(with.len(), encoded(&content, Padding::Buckets).len(), "codewords cost no byte");
+            assert_eq!(decode(with), Ok((content, Some(words))));
+        }
+        let one = codewords(CodewordKind::Ct2, 1);
+        assert_eq!(encoded_with(&[1; 100], Padding::None, Some(&one)).len(), 105 + 34);
+    }
+
+    #[test]
+    fn every_kind_of_codewords_is_told_apart() {
+        for (number, kind) in [
+            (1, CodewordKind::Header),
+            (2, CodewordKind::Vector),
+            (3, CodewordKind::VectorAck),
+            (4, CodewordKind::Ct1),
+            (5, CodewordKind::Ct2),
+        ] {
+            let words = codewords(kind, 2);
+            let bytes = encoded_with(b"hi", Padding::None, Some(&words));
+            assert_eq!(bytes[6], number << 5 | 2);
+            assert_eq!(bytes[7 + 34..7 + 36], 2_000u16.to_be_bytes());
+            assert_eq!(decode(bytes), Ok((b"hi".to_vec(), Some(words))));
+        }
     }
 
     #[test]
     fn a25_refuses_what_an_encoder_would_not_write() {
         let good = encoded(b"content", Padding::Buckets);
-        assert_eq!(decode(good.clone()), Ok(b"content".to_vec()));
+        assert_eq!(decode(good.clone()), Ok((b"content".to_vec(), None)));
         // A length that still fits reads as other content; a longer one does not.
         for position in (0..3).chain(11..good.len()) {
             let mut bad = good.clone();
@@ -204,14 +329,23 @@ mod tests {
         assert_eq!(decode([&u32::MAX.to_be_bytes()[..], &[0; 60]].concat()), Err(Error::Malformed));
         assert_eq!(decode(vec![0; 15]), Err(Error::Malformed));
         assert_eq!(decode(vec![]), Err(Error::Malformed));
-        assert_eq!(decode(vec![0; 16]), Ok(vec![]));
+        assert_eq!(decode(vec![0; 16]), Ok((vec![], None)));
+        // Codewords of a kind that does not exist, none of a kind that does, some of none, more than are there.
+        let words = codewords(CodewordKind::Header, 3);
+        let good = encoded_with(b"content", Padding::None, Some(&words));
+        for tag in [0x20, 0x40, 0xa0, 0x03, 0xc3, 0xe3, 0x24, 0x3f, 0x22] {
+            let mut bad = good.clone();
+            bad[11] = tag;
+            assert_eq!(decode(bad), Err(Error::Malformed), "{tag:x}");
+        }
+        assert_eq!(decode(good[..good.len() - 1].to_vec()), Err(Error::Malformed));
     }
 
     proptest! {
         #[test]
         fn decodes_what_it_encodes(content in proptest::collection::vec(any::<u8>(), 0..3000), pad: bool) {
             let padding = if pad { Padding::Buckets } else { Padding::None };
-            prop_assert_eq!(decode(encoded(&content, padding)), Ok(content));
+            prop_assert_eq!(decode(encoded(&content, padding)), Ok((content, None)));
         }
     }
 }

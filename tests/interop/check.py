@@ -11,14 +11,17 @@ import json
 import pathlib
 
 import subrosa
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from subrosa import (
-    AEAD, KIND_INITIAL, KIND_RATCHET, SUITE, XAEAD, Bundle, Header, Identity, Message, Prekeys, PrivatePrekey,
-    ProtocolError, Sessions, accept, body_key, encode_body, identity_from_text, identity_text, initiate, u8, u32,
+    AEAD, CT1, CT2, HEADER_TYPE, KIND_INITIAL, KIND_RATCHET, NONE, SUITE, VECTOR, VECTOR_ACK, XAEAD, Braid, Bundle,
+    Codewords, Identity, Message, Prekeys, PrivatePrekey, ProtocolError, Sessions, accept, body_key,
+    encode_body, identity_from_text, identity_text, initiate, u8, u32,
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-REQUIRED = {"handshake_last_resort", "handshake_one_time", "padding", "refusals", "skips", "turns"}
-FEWEST_FILES = 6
+REQUIRED = {"epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "skips", "turns"}
+FEWEST_FILES = 7
+FEWEST_EPOCHS = {"epochs": 5, "turns": 1}
 
 COMMON = {"who", "op", "random", "secrets"}
 FIELDS = {
@@ -40,7 +43,8 @@ SECRETS = {
     "identity key", "h2", "DH(IK_A, SPK_B)", "ck2", "EC root key", "PQ root secret", "header key A->B",
     "next header key B->A", "session id", "PQ root key", "PQ chain key A->B", "PQ chain key B->A",
     "ratchet private key", "DH", "EC chain key", "next header key", "EC message key", "PQ message key",
-    "body key and nonce", "header key", "header",
+    "body key and nonce", "header key", "header", "authenticator root", "authenticator MAC key", "KEM seed",
+    "KEM header", "KEM header MAC", "KEM shared secret", "PQ epoch key", "KEM ct1", "KEM ct2", "KEM ciphertext MAC",
 }  # fmt: skip
 
 
@@ -107,6 +111,11 @@ def holds(what, condition):
         raise Disagreement(what)
 
 
+def chooser(rng):
+    """A function that draws a number below n."""
+    return lambda n: int.from_bytes(rng(4), "big") % n
+
+
 def flipped(b, at, mask=0x01):
     at %= len(b)
     return b[:at] + bytes([b[at] ^ mask]) + b[at + 1 :]
@@ -170,6 +179,7 @@ class Replay:
     def __init__(self):
         self.identities, self.prekeys, self.bundles, self.now = {}, {}, {}, None
         self.sessions, self.snapshots, self.messages = {}, {}, []
+        self.roots = {}  # (session id, epoch): PQ root
 
     def step(self, s):
         op, who = s["op"], s["who"]
@@ -225,6 +235,7 @@ class Replay:
         # Nobody reads his own messages.
         session = self.sessions[who]
         refused("UnknownSession", "own message", lambda: session.decrypt(message, []), session)
+        self.agree(session)
 
     def op_lose(self, s, who, rng, trace):
         self.sessions[who].lose(s["count"], rng)
@@ -258,9 +269,16 @@ class Replay:
         for what, names, bad in damaged(message, fresh=False):
             refused(names, f"decrypt, {what}", lambda: session.decrypt(bad, []), session)
         same("content", session.decrypt(message, trace).hex(), s["content"])
+        self.agree(session)
         # UnknownSession if its chain had no more keys, TooOld if the rest of its chain was abandoned.
         names = "Duplicate UnknownSession" + " TooOld" * any(c.forgotten == c.length for c in session.closed)
         refused(names, "decrypt, again", lambda: session.decrypt(message, []), session)
+
+    def agree(self, session):
+        """Both sides have one PQ root in an epoch, and each names the epoch that section 8.3 says."""
+        root = self.roots.setdefault((session.id, session.pq.newest), session.pq.root)
+        same("PQ root of an epoch", session.pq.root.hex(), root.hex())
+        same("sending epoch", session.pq.sending_epoch, session.pq.braid.epoch - 1)
 
     def op_reopen(self, s, who, rng, trace):
         self.sessions[who].reopen(rng)
@@ -284,13 +302,14 @@ def replay(path):
     same(f"{path.name}, format", file["format"], 1)
     if not file["steps"]:
         raise Disagreement(f"{path.name}: no steps")
-    r, secrets = Replay(), 0
+    r, secrets, fewest = Replay(), 0, FEWEST_EPOCHS.get(path.stem, 0)
     for i, s in enumerate(file["steps"]):
         try:
             r.step(s)
         except Exception as e:
             raise Disagreement(f"{path.name}, step {i} ({s.get('who')}: {s.get('op')})") from e
         secrets += len(s["secrets"])
+    same(f"{path.name}, epochs", max(s.pq.newest for s in r.sessions.values()) >= fewest, True)
     print(f"{path.name}: {len(file['steps'])} steps, {len(r.messages)} messages, {secrets} secrets agree")
     return len(file["steps"])
 
@@ -317,8 +336,8 @@ class Pair:
         holds("first content", content == b"one")
         self.turn()
 
-    def send(self, who, content=b"x"):
-        return who.encrypt(content, "none", self.rng, [])
+    def send(self, who, content=b"x", padding="none"):
+        return who.encrypt(content, padding, self.rng, [])
 
     def turn(self):
         """Bob answers, and Alice reads: her next message begins a chain."""
@@ -743,9 +762,7 @@ class Sketch:
 def check_meeting():
     """Whatever was lost, late and out of order: two messages, the second sent when the first was read, are enough."""
     rng = seeded("meeting")
-
-    def draw(n):
-        return int.from_bytes(rng(4), "big") % n
+    draw = chooser(rng)
 
     def read(side, message):
         side.receive(message, lambda m: (Sketch(m[1:], False), b"x", b""))
@@ -778,14 +795,12 @@ def check_meeting():
 def forge(session, body=None, prefix=u8(KIND_RATCHET), **changes):
     """A message by a peer who knows all keys and does not keep to the rules. `session` has a sending chain."""
     work = session.clone()
-    header = Header(
-        subrosa.x25519_public(work.own_private), work.pn, work.sending.chain.n, 0, work.pq_sending.n, work.incarnation
-    )
+    header = work.next_header()
     for name, value in changes.items():
         assert hasattr(header, name)
         setattr(header, name, value)
     raw = header.encode()
-    key, nonce = body_key(work.sending.chain.step(), work.pq_sending.step(), raw, [])
+    key, nonce = body_key(work.sending.chain.step(), work.pq.sending.step(), raw, [])
     sealed_body = AEAD(key, nonce, work.ad + raw, encode_body(b"x", "none") if body is None else body)
     return prefix + XAEAD(work.sending.header_key, sealed_body[-24:], SUITE + prefix, raw) + sealed_body
 
@@ -797,20 +812,20 @@ def check_peer():
     alice = p.alice
     holds("forge", p.bob.clone().decrypt(forge(alice), []) == b"x")
     for what, names, bad in [
-        ("PQ epoch", "Malformed", forge(alice, pq_epoch=1)),
+        ("PQ epoch", "TooFarAhead", forge(alice, pq_epoch=1)),
         ("ratchet key not canonical", "InvalidKey", forge(alice, ratchet_key=b"\xff" * 32)),
         ("other ratchet key", "PeerRolledBack", forge(alice, ratchet_key=alice.peer_key)),
         ("n far ahead", "TooFarAhead", forge(alice, n=alice.sending.chain.n + 25_001)),
         ("last n", "TooFarAhead", forge(alice, n=2**32 - 1)),
-        ("pq_n far ahead", "TooFarAhead", forge(alice, pq_n=alice.pq_sending.n + 262_145)),
+        ("pq_n far ahead", "TooFarAhead", forge(alice, pq_n=alice.pq.sending.n + 262_145)),
         ("pq_n behind", "PeerRolledBack", forge(alice, pq_n=0)),
         ("n that is not the key's", "Unauthentic", forge(alice, n=alice.sending.chain.n + 1)),
         ("n again", "Duplicate", forge(alice, n=0)),
         ("n again, other incarnation", "PeerRolledBack", forge(alice, n=0, incarnation=alice.incarnation ^ 1)),
         ("content length", "Malformed", forge(alice, u32(12) + bytes(12))),
         ("content length, large", "Malformed", forge(alice, b"\xff" * 4 + bytes(12))),
-        ("codeword tag", "Malformed", forge(alice, u32(1) + b"x\x20" + bytes(10))),
-        ("codeword", "Malformed", forge(alice, u32(1) + b"x\x21" + bytes(34))),
+        ("type without codewords", "Malformed", forge(alice, u32(1) + b"x\x20" + bytes(10))),
+        ("codeword cut off", "Malformed", forge(alice, u32(1) + b"x\x21" + bytes(33))),
         ("padding", "Malformed", forge(alice, u32(1) + b"x\0" + bytes(9) + b"\1")),
         ("short body", "Malformed", forge(alice, bytes(15))),
     ]:
@@ -845,7 +860,7 @@ def check_peer():
     for chain in ("sending", "pq_sending"):
         tired = p.alice.clone()
         p.send(tired)
-        (tired.sending.chain if chain == "sending" else tired.pq_sending).n = 2**32 - 1
+        (tired.sending.chain if chain == "sending" else tired.pq.sending).n = 2**32 - 1
         refused("CounterExhausted", f"{chain}: number 2^32 - 1", lambda: p.send(tired), tired)
 
 
@@ -853,7 +868,7 @@ def jump(session, ec, pq):
     """The message that comes when so many keys of the chains were used up."""
     work = session.clone()
     advance(work.sending.chain, ec)
-    advance(work.pq_sending, pq)
+    advance(work.pq.sending, pq)
     return forge(work)
 
 
@@ -948,7 +963,7 @@ def check_skipping():
     sent = [p.send(p.alice) for _ in range(2_003)]
     p.read(sent[2_001])
     p.refuse("TooOld", "key not kept", sent[0])
-    holds("keys", len(p.bob.ec_skipped) == len(p.bob.pq_skipped) == 2_000)
+    holds("keys", len(p.bob.ec_skipped) == len(p.bob.pq.skipped) == 2_000)
     p.read(sent[1])
     p.refuse("Duplicate", "duplicate", sent[1])
     p.read(sent[2_000])
@@ -973,9 +988,9 @@ def check_skipping():
         lost = p.send(p.alice)
         got = p.send(p.alice)
         p.read(got)
-        p.bob.pq_receiving.skip_to(p.bob.pq_receiving.n + rest - 1)  # so that PQ keys are not what is missing
+        p.bob.pq.receiving[0].skip_to(p.bob.pq.receiving[0].n + rest - 1)  # so that PQ keys are not what is missing
         advance(p.alice.sending.chain, rest - 1)
-        advance(p.alice.pq_sending, rest - 1)
+        advance(p.alice.pq.sending, rest - 1)
         last = p.send(p.alice)
         p.turn()
         p.read(p.send(p.alice))
@@ -992,11 +1007,11 @@ def check_skipping():
     lost = p.send(p.alice)
     p.read(p.send(p.alice))
     advance(p.alice.sending.chain, 30_000)
-    advance(p.alice.pq_sending, 30_000)
+    advance(p.alice.pq.sending, 30_000)
     p.turn()
     late = [p.send(p.alice) for _ in range(3)]
     p.read(p.send(p.alice))
-    holds("PQ keys", len(p.bob.pq_skipped) == 4)
+    holds("PQ keys", len(p.bob.pq.skipped) == 4)
     for message in [lost] + late:
         p.read(message)
 
@@ -1013,6 +1028,715 @@ def check_skipping():
     for message in lost[2:]:
         p.read(message)
     holds("all read", not p.bob.closed and not p.bob.ec_skipped)
+
+
+def check_kem_halves():
+    """The halves against two packages that encapsulate in one step."""
+    rng = seeded("kem")
+    for _ in range(12):
+        seed, coins = rng(64), rng(32)
+        header, vector = subrosa.kem_key_pair(seed)
+        theirs = MLKEM768PrivateKey.from_seed_bytes(seed)
+        ek = vector + header[:32]
+        holds("encapsulation key", theirs.public_key().public_bytes_raw() == ek)
+        holds("header", header[32:] == hashlib.sha3_256(ek).digest())
+        holds("vector", subrosa.vector_is_valid(header, vector))
+
+        ct1, K = subrosa.kem_first_half(header, coins)
+        ct2 = subrosa.kem_second_half(header, coins, vector)
+        holds("one-shot encapsulation", subrosa.ML_KEM_768._encaps_internal(ek, coins) == (K, ct1 + ct2))
+        holds("decapsulation", subrosa.kem_decaps_halves(seed, ct1, ct2) == theirs.decapsulate(ct1 + ct2) == K)
+        shared, ct = theirs.public_key().encapsulate()
+        holds("decapsulation of theirs", subrosa.kem_decaps_halves(seed, ct[:960], ct[960:]) == shared)
+        for at in (0, 959, 960, 1087):
+            bad = flipped(ct1 + ct2, at)
+            rejected = subrosa.kem_decaps_halves(seed, bad[:960], bad[960:])
+            holds("implicit rejection", rejected == theirs.decapsulate(bad) != K)
+        # Section 8.5: the first half is that of any other vector.
+        r = hashlib.sha3_512(coins + header[32:]).digest()[32:]
+        for other in (bytes(1152), subrosa.kem_key_pair(rng(64))[1]):
+            whole = subrosa.ML_KEM_768._k_pke_encrypt(other + header[:32], coins, r)
+            holds("first half, another vector", whole[:960] == ct1)
+
+    for at in (0, 600, 1151):
+        holds("vector altered", not subrosa.vector_is_valid(header, flipped(vector, at)))
+    for at in (0, 32):
+        holds("header altered", not subrosa.vector_is_valid(flipped(header, at), vector))
+    for i in (0, 1, 767):
+        for c, valid in ((3328, True), (3329, False), (4095, False)):
+            words = subrosa.byte_decode(12, vector)
+            words[i] = c
+            altered = subrosa.byte_encode(12, words)
+            matching = header[:32] + hashlib.sha3_256(altered + header[:32]).digest()
+            holds(f"coefficient {c}", subrosa.vector_is_valid(matching, altered) == valid)
+
+
+def gf_times(a, b):
+    """The product in GF(2^16), bit by bit."""
+    product = 0
+    for i in range(16):
+        if b >> i & 1:
+            product ^= a << i
+    for i in reversed(range(16, 31)):
+        if product >> i & 1:
+            product ^= 0x1100B << i - 16
+    return product
+
+
+def check_erasure_code():
+    rng = seeded("erasure")
+    draw = chooser(rng)
+    for k in sorted(set(subrosa.VALUE_CHUNKS.values())):
+        value = rng(32 * k)
+        for i in range(k):
+            holds("systematic", subrosa.codeword(value, i) == value[32 * i : 32 * i + 32])
+        subsets = [range(k), range(k, 2 * k), range(65_536 - k, 65_536), [65_535, *range(k - 1)]]
+        subsets += [sorted({draw(2 * k + 1) for _ in range(9 * k)})[-k:] for _ in range(3)]
+        for _ in range(6):
+            some = set()
+            while len(some) < k:
+                some.add(draw(65_536))
+            subsets.append(list(some))
+        for indices in subsets:
+            known = {i: subrosa.codeword(value, i) for i in indices}
+            holds("k codewords", len(known) == k and subrosa.recover(known) == value)
+
+        # The codewords are the values of polynomials of degree below k, by another arithmetic.
+        def evaluated(x):
+            chunk = b""
+            for lane in polynomials:
+                y = 0
+                for c in lane:
+                    y = gf_times(y, x) ^ c
+                chunk += subrosa.u16(y)
+            return chunk
+
+        polynomials = [[draw(65_536) for _ in range(k)] for _ in range(16)]
+        value = b"".join(map(evaluated, range(k)))
+        for x in (k, 2 * k, 65_535, draw(65_536)):
+            holds("polynomial", subrosa.codeword(value, x) == evaluated(x))
+
+        # A stream goes on from message to message, and begins anew after 2k.
+        stream, indices = subrosa.Stream(value), []
+        for count in (1, 2, k, k + 1, 31, 31, 31):
+            taken = stream.take(count)
+            holds("at most k", len(taken) == min(count, k))
+            holds("codewords", all(chunk == subrosa.codeword(value, i) for i, chunk in taken[:2]))
+            indices += [i for i, _ in taken]
+        holds("indices in turn", indices == [i % (2 * k + 1) for i in range(len(indices))])
+
+
+# By state: the types of codewords that the tables of section 8.4 name.
+COLLECTED = {
+    "KeysUnsampled": (),
+    "KeysSampled": (CT1,),
+    "HeaderSent": (CT1,),
+    "Ct1Received": (CT2,),
+    "EkSentCt1Received": (CT2,),
+    "NoHeaderReceived": (HEADER_TYPE,),
+    "HeaderReceived": (),
+    "Ct1Sampled": (VECTOR, VECTOR_ACK),
+    "EkReceivedCt1Sampled": (VECTOR_ACK,),
+    "Ct1Acknowledged": (VECTOR, VECTOR_ACK),
+    "Ct2Sampled": (),
+    "Ended": (),
+}
+# By state: what a side keeps besides the authenticator. All else is erased.
+KEPT = {
+    "KeysUnsampled": "",
+    "KeysSampled": "seed stream",
+    "HeaderSent": "seed stream",
+    "Ct1Received": "seed ct1 stream",
+    "EkSentCt1Received": "seed ct1",
+    "NoHeaderReceived": "",
+    "HeaderReceived": "header",
+    "Ct1Sampled": "header coins ct1 stream",
+    "EkReceivedCt1Sampled": "ct2 stream",
+    "Ct1Acknowledged": "header coins ct1",
+    "Ct2Sampled": "stream",
+    "Ended": "",
+}
+SENT = {
+    "KeysUnsampled": HEADER_TYPE, "KeysSampled": HEADER_TYPE, "HeaderSent": VECTOR, "Ct1Received": VECTOR_ACK,
+    "EkSentCt1Received": NONE, "NoHeaderReceived": NONE, "HeaderReceived": CT1, "Ct1Sampled": CT1,
+    "EkReceivedCt1Sampled": CT1, "Ct1Acknowledged": NONE, "Ct2Sampled": CT2, "Ended": NONE,
+}  # fmt: skip
+# What one message can do to its sender or its reader: the numbers of section 8.4.
+TRANSITIONS = {
+    ("KeysUnsampled", "KeysSampled"): {1},
+    ("KeysSampled", "HeaderSent"): {2},
+    ("KeysSampled", "Ct1Received"): {2, 3},
+    ("HeaderSent", "Ct1Received"): {3},
+    ("Ct1Received", "EkSentCt1Received"): {4},
+    ("Ct1Received", "NoHeaderReceived"): {4, 5},
+    ("EkSentCt1Received", "NoHeaderReceived"): {5},
+    ("NoHeaderReceived", "HeaderReceived"): {6},
+    ("HeaderReceived", "Ct1Sampled"): {7},
+    ("Ct1Sampled", "Ct1Acknowledged"): {8},
+    ("Ct1Sampled", "Ct2Sampled"): {9},
+    ("Ct1Sampled", "EkReceivedCt1Sampled"): {10},
+    ("Ct1Acknowledged", "Ct2Sampled"): {11},
+    ("EkReceivedCt1Sampled", "Ct2Sampled"): {12},
+    ("Ct2Sampled", "KeysUnsampled"): {13},
+}
+
+
+class Braids:
+    """The Braids of both sides without sessions: Alice makes the key pair, Bob encapsulates."""
+
+    def __init__(self, seed, epoch=1):
+        self.rng = seeded(seed)
+        secret = self.rng(32)
+        self.alice, self.bob = Braid.start(True, secret, []), Braid.start(False, secret, [])
+        self.alice.epoch = self.bob.epoch = epoch
+        self.keys = {"alice": [], "bob": []}  # epoch keys that were put out
+
+    def ignores(self, who):
+        """Whatever the tables do not name changes nothing, and nothing is kept that is not needed."""
+        braid = getattr(self, who)
+        kept = [name for name in ("seed", "header", "coins", "ct1", "ct2", "stream") if getattr(braid, name)]
+        same(f"kept in {braid.state}", sorted(kept), sorted(KEPT[braid.state].split()))
+        for epoch in (0, braid.epoch - 1, braid.epoch, braid.epoch + 1, braid.epoch + 2, 2**32 - 1):
+            for kind in range(6):
+                if epoch == braid.epoch and kind in COLLECTED[braid.state]:
+                    continue
+                if epoch == braid.epoch + 1 and braid.state == "Ct2Sampled":
+                    continue
+                before, codewords = copy.deepcopy(braid), Codewords(kind, [(77, bytes(32))] * (kind != NONE))
+                key = braid.receive(epoch, codewords, [])
+                holds(f"{braid.state} ignores type {kind} of epoch {epoch}", key is None and braid == before)
+
+    def send(self, who, room):
+        """(Braid epoch, codewords)"""
+        braid = getattr(self, who)
+        sampled, state, before = braid.samples, braid.state, braid.epoch
+        codewords, key = braid.send(room, self.rng(64) if sampled else None, [])
+        holds("type of codewords", codewords.type == SENT[state])
+        k = subrosa.VALUE_CHUNKS.get(codewords.type, 0)
+        holds("number of codewords", len(codewords.list) == min(room, k) and braid.epoch == before)
+        holds("a key when Bob samples", bool(key) == (state == "HeaderReceived"))
+        state = {"KeysUnsampled": "KeysSampled", "HeaderReceived": "Ct1Sampled"}.get(state, state)
+        holds("state when sent", braid.state == state)
+        self.keys[who] += [key] * bool(key)
+        return braid.epoch, codewords
+
+    def read(self, who, message):
+        key = getattr(self, who).receive(*message, [])
+        self.keys[who] += [key] * bool(key)
+
+    def go(self, who, room, alice, bob):
+        """`who` sends, the other reads; then they are in these states."""
+        other = "bob" if who == "alice" else "alice"
+        self.read(other, self.send(who, room))
+        same("states", (self.alice.state, self.bob.state), (alice, bob))
+        self.ignores("alice")
+        self.ignores("bob")
+
+
+def check_braid():
+    """Each transition of section 8.4, on several ways through an epoch."""
+    unsampled, sampled, sent = "KeysUnsampled", "KeysSampled", "HeaderSent"
+    received, ek_sent, no_header = "Ct1Received", "EkSentCt1Received", "NoHeaderReceived"
+    header, ct1, acked = "HeaderReceived", "Ct1Sampled", "Ct1Acknowledged"
+    ek_received, ct2 = "EkReceivedCt1Sampled", "Ct2Sampled"
+    begin = [("alice", 2, sampled, no_header), ("bob", 31, sampled, no_header), ("alice", 1, sampled, header)]
+    end = [("bob", 4, ek_sent, ct2), ("alice", 31, ek_sent, ct2), ("bob", 1, no_header, ct2)]
+    end += [("bob", 31, no_header, ct2), ("alice", 31, no_header, unsampled)]
+    for what, way in {
+        "one each": [("alice", 1, sampled, no_header)] * 2 + [("alice", 1, sampled, header)]
+        + [("bob", 1, sent, ct1), ("alice", 1, sent, ct1)] * 29 + [("bob", 1, received, ct1)]
+        + [("alice", 1, received, acked)] * 6 + [("bob", 1, received, acked), ("alice", 1, received, ct2)]
+        + [("bob", 1, ek_sent, ct2)] * 4 + [("bob", 1, no_header, ct2), ("alice", 1, no_header, unsampled)],
+        "as many as fit": [
+            ("alice", 31, sampled, header), ("bob", 31, received, ct1), ("alice", 31, received, acked),
+            ("alice", 31, received, ct2), ("bob", 31, no_header, ct2), ("alice", 31, no_header, unsampled),
+        ],
+        "6, 7, 2, 3, 8, 11": begin + [
+            ("bob", 10, sent, ct1), ("alice", 9, sent, ct1), ("bob", 20, received, ct1), ("alice", 9, received, acked),
+            ("bob", 31, received, acked), ("alice", 17, received, acked), ("alice", 1, received, ct2),
+        ] + end,
+        "9": begin + [
+            ("bob", 10, sent, ct1), ("alice", 31, sent, ct1), ("bob", 20, received, ct1), ("alice", 5, received, ct2),
+        ] + end,
+        "10, 12": begin + [
+            ("bob", 10, sent, ct1), ("alice", 31, sent, ct1), ("alice", 5, sent, ek_received),
+            ("bob", 19, sent, ek_received), ("bob", 1, received, ek_received), ("alice", 1, received, ct2),
+        ] + end,
+    }.items():  # fmt: skip
+        for epoch in (1, 2**32 - 3):
+            b = Braids(f"braid {what}", epoch)
+            b.ignores("alice")
+            b.ignores("bob")
+            for step in way:
+                b.go(*step)
+            holds("one key", b.keys["alice"] == b.keys["bob"] and len(b.keys["bob"]) == 1)
+            holds("the next epoch", b.alice.epoch == b.bob.epoch == epoch + 1)
+            holds("the same authenticator", (b.alice.root, b.alice.mac) == (b.bob.root, b.bob.mac))
+            holds("nothing left", b.alice == Braid(epoch + 1, no_header, b.alice.root, b.alice.mac))
+            holds("nothing left", b.bob == Braid(epoch + 1, unsampled, b.bob.root, b.bob.mac))
+            if epoch == 1:  # the roles are swapped
+                b.alice, b.bob, b.keys = b.bob, b.alice, {"alice": [], "bob": []}
+                for step in way:
+                    b.go(*step)
+                holds("another key", b.keys["alice"] == b.keys["bob"] and b.alice.epoch == 3)
+
+    # Transition 13 looks at the epoch only.
+    for kind in range(6):
+        b = Braids("13")
+        b.bob.state = ct2
+        b.read("bob", (2, Codewords(kind, [(0, bytes(32))] * bool(kind))))
+        holds("13, with any codewords", b.bob == Braid(2, unsampled, b.bob.root, b.bob.mac))
+
+    # A repeated index, and one more than k, are dropped: the first one counts. Any order, any index.
+    b = Braids("dropped")
+    epoch, message = b.send("alice", 3)
+    value = b.alice.stream.value
+    b.read("bob", (epoch, Codewords(HEADER_TYPE, [(65_535, subrosa.codeword(value, 65_535))])))
+    b.read("bob", (epoch, Codewords(HEADER_TYPE, [(65_535, bytes(32))] * 31)))
+    holds("one index", b.bob.state == no_header and len(b.bob.collected) == 1)
+    some = [(i, subrosa.codeword(value, i)) for i in (40_000, 2)] + [(0, bytes(32)), (2, bytes(32))]
+    b.read("bob", (epoch, Codewords(HEADER_TYPE, some)))
+    holds("the first three", b.bob.state == header)
+
+
+def check_braid_end():
+    def at(place, epoch=1):
+        """Both sides, and a message of Alice's or Bob's that completes a value."""
+        b = Braids("end", epoch)
+        messages = []
+        for who, room in [("alice", 3), ("bob", 30), ("alice", 31), ("alice", 31), ("bob", 5)]:
+            message = b.send(who, room)
+            messages.append(message)
+            if len(messages) == place:
+                return b, message
+            b.read("bob" if who == "alice" else "alice", message)
+
+    def ended(what, b, who, keys):
+        braid = getattr(b, who)
+        holds(what, braid == Braid(braid.epoch, "Ended", None, None) and len(b.keys[who]) == keys)
+        b.ignores(who)
+        b.send(who, 31)
+
+    def altered(message, index, mask=1):
+        epoch, codewords = message
+        words = [(i, flipped(chunk, 5, mask) if i == index else chunk) for i, chunk in codewords.list]
+        return epoch, Codewords(codewords.type, words)
+
+    for place, who, indices in ((1, "bob", range(3)), (4, "bob", (31, 35, 36)), (5, "alice", range(5))):
+        for index in indices:
+            b, message = at(place)
+            b.read(who, altered(message, index))
+            if place == 4 and index == 36:  # one more than k: it is not used
+                holds("not used", b.bob.state == "Ct2Sampled")
+            else:
+                ended(f"altered, {place}", b, who, int(place == 4))
+        b, message = at(place)
+        b.read(who, message)
+        holds("not altered", getattr(b, who).state != "Ended")
+
+    # Another authenticator, in the header's MAC and in the ciphertext's.
+    for place, who in ((1, "bob"), (5, "alice")):
+        for part in ("root", "mac"):
+            b, message = at(place)
+            setattr(getattr(b, who), part, bytes(32))
+            b.read(who, message)
+            # The header's MAC is without the root; the ciphertext's is under what comes of it, not of the old key.
+            if part == ("mac" if place == 1 else "root"):
+                ended("authenticator", b, who, 0)
+            else:
+                holds("authenticator", getattr(b, who).state != "Ended")
+
+    # A ciphertext that is replaced, with K of another: implicit rejection, then the MAC is wrong.
+    b, message = at(5)
+    b.alice.ct1 = flipped(b.alice.ct1, 100)
+    b.read("alice", message)
+    ended("first half altered", b, "alice", 0)
+
+    # A vector that has the hash, but does not pass the modulus check.
+    b, message = at(4)
+    vector = subrosa.kem_key_pair(b.alice.seed)[1]
+    words = subrosa.byte_decode(12, vector)
+    words[5] = 3329
+    vector = subrosa.byte_encode(12, words)
+    b.bob.header = b.bob.header[:32] + hashlib.sha3_256(vector + b.bob.header[:32]).digest()
+    b.bob.collected = {}
+    for first in (0, 31):
+        some = [(i, subrosa.codeword(vector, i)) for i in range(first, min(36, first + 31))]
+        b.read("bob", (1, Codewords(VECTOR, some)))
+    ended("modulus", b, "bob", 1)
+
+    # The last epoch: its key is put out.
+    b, message = at(5, 2**32 - 2)
+    b.read("alice", message)
+    ended("last epoch", b, "alice", 1)
+    holds("last key", b.keys["alice"] == b.keys["bob"])
+    b.ignores("bob")
+    b.read("bob", (2**32 - 1, Codewords()))
+    ended("last epoch", b, "bob", 1)
+
+    # In a session: the content is delivered, and it goes on in the epochs that it has.
+    p = Pair("end")
+    p.send(p.alice)  # it makes the turn
+    wrong = Codewords(HEADER_TYPE, [(i, bytes(32)) for i in range(3)])
+    p.read(forge(p.alice, encode_body(b"x", "none", wrong)))
+    for chain in (p.alice.sending.chain, p.alice.pq.sending):
+        advance(chain, 1)
+    holds("needs rehandshake", p.bob.needs_rehandshake and not p.alice.needs_rehandshake)
+    ended = copy.deepcopy(p.bob.pq.braid)
+    for _ in range(20):
+        holds("no codewords", len(p.send(p.bob)) == 1 + 68 + 16 + 16)
+        p.turn()
+        p.read(p.send(p.alice, padding="buckets"))
+    holds("ended for good", p.bob.pq.braid == ended and p.alice.pq.braid.state == "KeysSampled")
+    holds("epoch 0", p.bob.pq.newest == p.alice.pq.newest == p.alice.pq.sending_epoch == 0)
+
+    # A state that was put back makes another key pair: codewords of two headers meet.
+    alice, bob, _ = people()
+    rng = seeded("two headers")
+    prekeys = Prekeys.generate(bob, rng, NOW, 0, [])
+    session = initiate(alice, prekeys.bundle(bob), b"", NOW, rng, [])
+    again = session.clone()
+    reader, _, _ = accept(bob, prekeys, session.encrypt(b"", "none", rng, []), rng, [])
+    again.encrypt(b"", "none", rng, [])
+    session.pq.braid = again.pq.braid  # the rest of what was put back, a turn made twice, is not of interest here
+    for _ in range(2):
+        holds("not yet", not reader.needs_rehandshake)
+        reader.decrypt(session.encrypt(b"", "none", rng, []), [])
+    holds("two headers", reader.needs_rehandshake)
+    sessions = Sessions([reader], reader)
+    sessions.receive(session.encrypt(b"", "none", rng, []), None)
+    holds("not given up", not sessions.given_up)
+
+
+def invariants(p):
+    """What section 8.3 says of two honest sides whose Braid runs."""
+    for session in (p.alice, p.bob):
+        pq = session.pq
+        root = p.roots.setdefault(pq.newest, pq.root)
+        holds("one PQ root in an epoch", pq.root == root)
+        holds("sending epoch", pq.sending_epoch == pq.braid.epoch - 1)
+        holds("newest epoch", pq.newest - pq.sending_epoch == bool(pq.waiting) <= 1)
+        holds("newest chains", {max(0, pq.newest - 1), pq.newest} <= set(pq.receiving))
+    holds("side by side", abs(p.alice.pq.braid.epoch - p.bob.pq.braid.epoch) <= 1)
+
+
+def check_epochs():
+    """Honest sides, with messages lost, late, and repeated. All of the transitions come."""
+    seen = set()
+    for what, messages, loss, alices, padding, fewest in [
+        ("in turn", 500, 0, None, "buckets", 20),
+        ("lossy", 800, 30, 50, "buckets", 10),
+        ("unpadded", 600, 10, 50, "none", 4),
+        ("Alice writes more", 600, 10, 85, "buckets", 4),
+        ("Bob writes more", 600, 10, 15, "buckets", 4),
+    ]:
+        p = Pair(f"epochs {what}")
+        p.roots, draw = {}, chooser(seeded(f"epochs draw {what}"))
+        under_way = {"alice": [], "bob": []}  # to
+        for i in range(messages):
+            who = ("alice", "bob")[i % 2 if alices is None else draw(100) >= alices]
+            other = "bob" if who == "alice" else "alice"
+            sender, reader = getattr(p, who), getattr(p, other)
+            content = bytes(draw(300) if padding == "buckets" else 1)
+            state = sender.pq.braid.state
+            message = p.send(sender, content, padding)
+            seen |= TRANSITIONS.get((state, sender.pq.braid.state), set())
+            sent = sender.pq.braid.state not in ("EkSentCt1Received", "NoHeaderReceived", "Ct1Acknowledged")
+            length = 1 + 68 + 16 + subrosa.body_length(len(content), padding, int(sent))
+            holds("length", len(message) - length == (message[0] == KIND_INITIAL) * len(sender.handshake))
+            if draw(100) >= loss:
+                under_way[other].append((message, content))
+            in_turn = alices is None
+            while len(under_way[other]) > (0 if in_turn else draw(4)):
+                message, content = under_way[other].pop(0 if in_turn else draw(len(under_way[other])))
+                state = reader.pq.braid.state
+                holds("content", reader.decrypt(message, []) == content)
+                now = reader.pq.braid.state
+                holds("a transition", state == now or (state, now) in TRANSITIONS)
+                seen |= TRANSITIONS.get((state, now), set())
+                if not reader.ec_skipped:
+                    holds("nothing kept", len(reader.pq.receiving) <= 2 and not reader.pq.skipped)
+                if draw(8) == 0:
+                    names = "Duplicate UnknownSession TooOld"
+                    refused(names, "again", lambda: reader.decrypt(message, []), reader)
+                    bad = flipped(message, -25)
+                    refused(names + " Unauthentic", "altered", lambda: reader.decrypt(bad, []), reader)
+            if draw(20) == 0:
+                reader.reopen(p.rng)
+            invariants(p)
+        holds(f"epochs, {what}", min(p.alice.pq.newest, p.bob.pq.newest) >= fewest)
+    holds("all transitions", seen == set(range(1, 14)))
+
+
+def check_bodies():
+    """Section 6: every tag, the room, and what may be behind."""
+    rng = seeded("bodies")
+    draw = chooser(rng)
+    for tag in range(256):
+        kind, count = tag >> 5, tag & 31
+        words = rng(34 * count)
+        for content in (b"", b"content"):
+            body = u32(len(content)) + content + u8(tag) + words
+            good = kind <= 5 and (kind == 0) == (count == 0)
+            for zeros in (0, 1, 100):
+                decode = lambda: subrosa.decode_body(body.ljust(16, b"\0") + bytes(zeros))  # noqa: E731
+                if not good:
+                    refused("Malformed", f"tag {tag:#x}", decode)
+                    continue
+                read, codewords = decode()
+                holds("content", read == content and codewords.type == kind)
+                joined = b"".join(subrosa.u16(i) + chunk for i, chunk in codewords.list)
+                holds("codewords", joined == words and len(codewords.list) == count)
+            if good and len(body) >= 16:
+                refused("Malformed", "not zero", lambda: subrosa.decode_body(body + b"\0\1"))
+                refused("Malformed", "cut off", lambda: subrosa.decode_body(body[: -1 - draw(33)]))
+    body = encode_body(b"x", "none", Codewords(CT1, [(1, bytes(32)), (1, b"\1" * 32)]))
+    holds("one index twice", len(subrosa.decode_body(body)[1].list) == 2)
+
+    # Room: what is put into it never makes a padded message longer, and one more would not fit.
+    rooms = {0: 7, 13: 7, 14: 6, 183: 2, 184: 1, 217: 1, 218: 8, 473: 1, 474: 16, 985: 1, 986: 2, 2**24 - 39: 1}
+    for content, count in rooms.items():
+        holds(f"room at {content}", subrosa.room(content, "buckets") == count)
+        holds("room without padding", subrosa.room(content, "none") == 1)
+    for content in range(0, 5_000):
+        count, bucket = subrosa.room(content, "buckets"), subrosa.bucket(content)
+        holds("fits", 1 <= count <= 31 and content + 5 + 34 * count <= bucket)
+        holds("fills", count == 31 or content + 5 + 34 * (count + 1) > bucket)
+    holds("31", subrosa.room(70_000, "buckets") == 31)
+    for count in (0, 1):
+        lengths = {0: (16, 39), 11: (16, 50), 12: (17, 51), 2**24 - 39: (2**24 - 34, 2**24)}
+        for content, without in lengths.items():
+            holds("none", subrosa.body_length(content, "none", count) == without[count])
+
+
+def check_codewords():
+    """What an authenticated peer can put into a body, and what becomes of it."""
+    p = Pair("codewords")
+    p.read(p.send(p.alice))
+    holds("Bob has two of the header", len(p.bob.pq.braid.collected) == 2)
+    before = copy.deepcopy(p.bob.pq.braid)
+    for kind in range(1, 6):
+        for count in (1, 31):
+            some = Codewords(kind, [(i * 2_000 + 3, bytes(32)) for i in range(count)])
+            branch = p.bob.clone()
+            holds("content", branch.decrypt(forge(p.alice, encode_body(b"x", "none", some)), []) == b"x")
+            holds("of use or not", (branch.pq.braid == before) == (kind != HEADER_TYPE))
+    # A body that does not open or parse brings no codewords, and a duplicate brings none again.
+    braid = p.alice.pq.braid
+    last = Codewords(HEADER_TYPE, [(2, subrosa.codeword(braid.stream.value, 2))])
+    good = forge(p.alice, encode_body(b"x", "none", last))
+    p.refuse("Unauthentic", "codeword in a bad body", flipped(good, -25))
+    p.refuse("Malformed", "codeword, and padding", forge(p.alice, encode_body(b"x", "none", last) + b"\1"))
+    p.refuse("TooFarAhead", "codeword, and PQ epoch", forge(p.alice, encode_body(b"x", "none", last), pq_epoch=1))
+    p.read(good)
+    holds("header", p.bob.pq.braid.state == "HeaderReceived")
+    p.refuse("Duplicate", "codeword again", good)
+
+    # A late message's codewords count, also under skipped keys.
+    p = Pair("late codewords")
+    sent = [p.send(p.alice) for _ in range(3)]
+    p.read(sent[2])
+    two = len(p.bob.pq.braid.collected)
+    p.read(sent[0])
+    holds("counted", p.bob.pq.braid.state == "HeaderReceived" or len(p.bob.pq.braid.collected) == two + 1)
+
+    # The first message may bring any codewords, or none, and complete the header.
+    alice, bob, _ = people()
+    rng = seeded("first codewords")
+    prekeys = Prekeys.generate(bob, rng, NOW, 0, [])
+    session = initiate(alice, prekeys.bundle(bob), b"", NOW, rng, [])
+    session.encrypt(b"", "none", rng, [])
+    value, handshake = session.pq.braid.stream.value, u8(KIND_INITIAL) + session.handshake
+    header = [(i, subrosa.codeword(value, i)) for i in (9, 65_535, 1)]
+    for what, some, state in [
+        ("none", Codewords(), "NoHeaderReceived"),
+        ("a header", Codewords(HEADER_TYPE, header), "HeaderReceived"),
+        ("a wrong header", Codewords(HEADER_TYPE, header[:2] + [(0, bytes(32))]), "Ended"),
+        ("a vector", Codewords(VECTOR, header), "NoHeaderReceived"),
+    ]:
+        forged = forge(session, encode_body(b"x", "none", some), handshake)
+        reader, content, _ = accept(bob, copy.deepcopy(prekeys), forged, rng, [])
+        holds(f"first message with {what}", content == b"x" and reader.pq.braid.state == state)
+
+
+def next_epoch(p, key=b"epoch key".ljust(32)):
+    """The next epoch on both sides at once, without codewords. Their Braids have to be at the beginning of one."""
+    for session in (p.alice, p.bob):
+        pq = session.pq
+        pq._begin(key, [])
+        pq.sending_epoch, pq.sending, pq.waiting = pq.newest, pq.waiting, None
+        pq.braid.epoch += 1
+
+
+def check_old_epochs():
+    # The Braid goes on while three messages of each of the first five epochs are late.
+    p = Pair("old epochs")
+    late = {}
+    for _ in range(120):
+        epoch = p.alice.pq.sending_epoch
+        if epoch not in late and epoch <= 4:
+            late[epoch] = [p.send(p.alice, bytes([epoch, i])) for i in range(3)]
+        p.read(p.send(p.alice, padding="buckets"))
+        holds("answer", p.alice.decrypt(p.send(p.bob, padding="buckets"), []) == b"x")
+    newest = p.bob.pq.newest
+    holds("epochs", sorted(late) == [0, 1, 2, 3, 4] and newest >= 6)
+    holds("all chains are kept", len(p.bob.pq.receiving) == newest + 1)
+    holds("all keys are kept", {e for e, _ in p.bob.pq.skipped} == set(late))
+    for epoch in (3, 0, 4, 1, 2):
+        for i in (1, 0, 2):
+            braid = copy.deepcopy(p.bob.pq.braid)
+            kept = set(p.bob.pq.receiving)
+            p.read(late[epoch][i], bytes([epoch, i]))
+            holds("codewords of an old epoch", p.bob.pq.braid == braid)
+            if (epoch, i) != (2, 2):
+                holds("kept", set(p.bob.pq.receiving) == kept)
+    holds("not kept any more", set(p.bob.pq.receiving) == {newest - 1, newest} and not p.bob.pq.skipped)
+
+    # The last messages of an epoch come after the first of the next: its chain is stepped then.
+    p = Pair("end of an epoch")
+    p.read(p.send(p.alice))
+    position = p.bob.pq.receiving[0].n
+    last = [p.send(p.alice) for _ in range(3)]
+    next_epoch(p)
+    p.read(p.send(p.alice))
+    holds("not stepped", p.bob.pq.receiving[0].n == position and not p.bob.pq.skipped)
+    p.read(last[1])
+    holds("stepped", len(p.bob.pq.skipped) == 1)
+    p.read(last[2])
+    p.read(last[0])
+    holds("all read", not p.bob.pq.skipped and len(p.bob.pq.receiving) == 2)
+    p.refuse("Duplicate", "again", last[0])
+
+    # The same after an abandoned rest, whose PQ keys do not push out those that can still be used.
+    p = Pair("abandoned in an epoch")
+    lost = p.send(p.alice)
+    p.read(p.send(p.alice))
+    for chain in (p.alice.sending.chain, p.alice.pq.sending):
+        advance(chain, 30_000)
+    p.turn()
+    late = [p.send(p.alice) for _ in range(3)]
+    next_epoch(p)
+    p.read(p.send(p.alice))
+    holds("one PQ key", len(p.bob.ec_skipped) == 4 and len(p.bob.pq.skipped) == 1)
+    p.read(late[1])
+    holds("as many as other EC keys", len(p.bob.ec_skipped) == 3 and len(p.bob.pq.skipped) == 1 + 3)
+    for message in (late[2], lost, late[0]):
+        p.read(message)
+    holds("all read", not p.bob.ec_skipped and not p.bob.pq.skipped)
+
+    # 128 epochs are kept while a message is missing; its key stays if its chain had passed it, else it is too old.
+    p = Pair("many epochs")
+    p.read(p.send(p.alice))
+    skipped = p.send(p.alice)
+    p.read(p.send(p.alice))
+    not_passed = p.send(p.alice)
+    for _ in range(127):
+        next_epoch(p)
+        p.read(p.send(p.alice))
+    holds("128 are kept", sorted(p.bob.pq.receiving) == list(range(128)))
+    branch = p.bob.clone()
+    holds("epoch 0", branch.decrypt(not_passed, []) == b"x")
+    next_epoch(p)
+    p.read(p.send(p.alice))
+    holds("128 are kept", sorted(p.bob.pq.receiving) == list(range(1, 129)))
+    p.refuse("TooOld", "chain of the epoch is gone", not_passed)
+    p.refuse("PeerRolledBack", "in a new message", forge(p.alice, pq_epoch=0, pq_n=1_000))
+    p.refuse("PeerRolledBack", "in a new message, with a PQ key skipped and used", forge(p.alice, pq_epoch=0, pq_n=0))
+    p.read(skipped)
+    holds("one is still missing", len(p.bob.pq.receiving) == 128 and not p.bob.pq.skipped)
+    p.bob.ec_skipped.clear()  # as if it had been read
+    p.read(p.send(p.alice))
+    holds("two are kept", sorted(p.bob.pq.receiving) == [127, 128])
+    p.refuse("PeerRolledBack", "epoch behind, in a new message", forge(p.alice, pq_epoch=126, pq_n=1_000))
+    p.refuse("Unauthentic", "epoch before, in a new message", forge(p.alice, pq_epoch=127, pq_n=1_000))
+
+    # Skipped PQ keys go when no EC key is left to use them with: here of a peer that skips in one ratchet only.
+    p = Pair("PQ keys of no use")
+    p.read(p.send(p.alice))
+    lost = p.send(p.alice)
+    branch = p.bob.clone()
+    holds("content", branch.decrypt(jump(p.alice, 0, 6), []) == b"x")
+    holds("an EC key is left", len(branch.ec_skipped) == 1 and len(branch.pq.skipped) == 7)
+    holds("late", branch.decrypt(lost, []) == b"x")
+    holds("no EC key is left", not branch.ec_skipped and not branch.pq.skipped)
+
+    # Only reading looks at what is kept.
+    p = Pair("kept when sending")
+    p.read(p.send(p.alice))
+    for _ in range(3):
+        next_epoch(p)
+    p.send(p.bob)
+    holds("four", len(p.bob.pq.receiving) == 4)
+    p.read(p.send(p.alice))
+    holds("two", len(p.bob.pq.receiving) == 2)
+
+
+def check_epoch_limits():
+    p = Pair("epoch limits")
+    p.read(p.send(p.alice))
+    lost = p.send(p.alice)
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    next_epoch(p)
+    p.read(p.send(p.alice))
+    # An epoch above the newest. Also where the Braid's epoch would not fit into a u32.
+    for epoch in (2, 2**32 - 2, 2**32 - 1):
+        p.refuse("TooFarAhead", f"PQ epoch {epoch}", forge(p.alice, pq_epoch=epoch))
+        p.refuse("TooFarAhead", f"PQ epoch {epoch}", forge(p.alice, pq_epoch=epoch, pq_n=2**32 - 1))
+    for number, name in ((0, "PeerRolledBack"), (2**32 - 1, "TooFarAhead")):
+        for epoch in (0, 1):
+            p.refuse(name, "PQ number", forge(p.alice, pq_epoch=epoch, pq_n=number))
+
+    # The limit is by epoch, an earlier one's chain included.
+    position = p.bob.pq.receiving[0].n
+    p.refuse("TooFarAhead", "PQ, earlier epoch", forge(p.alice, pq_epoch=0, pq_n=position + 262_145))
+    for epoch, ahead in ((0, 262_144), (1, 262_144)):
+        work = p.alice.clone()
+        if epoch == 0:
+            work.pq.sending, work.pq.sending_epoch = old.clone().pq.sending, 0
+        behind = p.bob.pq.receiving[epoch].n
+        work.pq.sending.skip_to(behind + ahead, keep=0)
+        branch = p.bob.clone()
+        holds("PQ at its limit", branch.decrypt(forge(work), []) == b"x")
+        holds("2,000 keys", len(branch.pq.skipped) == 2_000)
+        # The oldest go first, by epoch and then by number, whenever they came.
+        kept = sorted(branch.pq.skipped)
+        if epoch == 1:
+            holds("newest keys", kept[0][0] == 1)
+            refused("TooOld", "key of the earlier epoch", lambda: branch.decrypt(lost, []), branch)
+        else:
+            holds("newest keys", kept[-1] == (0, behind + ahead - 1))
+    branch = p.bob.clone()
+    branch.pq.skipped.update({(1, 10_000 + i): bytes(32) for i in range(1_999)})  # full
+    work = p.alice.clone()
+    work.pq.sending, work.pq.sending_epoch = old.clone().pq.sending, 0
+    advance(work.pq.sending, 5)
+    holds("content", branch.decrypt(forge(work), []) == b"x")
+    holds("keys that come last go first", [n for e, n in sorted(branch.pq.skipped) if e == 0] == [position + 4])
+    holds("2,000 keys", len(branch.pq.skipped) == 2_000)
+
+    # A sending chain that is used up ends with the next epoch.
+    tired = p.alice.clone()
+    tired.pq.sending.n = 2**32 - 1
+    refused("CounterExhausted", "PQ chain", lambda: p.send(tired), tired)
+    waiting = subrosa.Chain(bytes(32))
+    tired.pq.braid = Braid(tired.pq.newest + 1, "Ct2Sampled", bytes(32), bytes(32))
+    tired.pq.newest, tired.pq.waiting = tired.pq.newest + 1, waiting
+    refused("CounterExhausted", "PQ chain, one waits", lambda: p.send(tired), tired)
+    tired.pq.receive(tired.pq.newest + 1, Codewords(), [])
+    holds("next sending epoch", tired.pq.sending is waiting and tired.pq.sending_epoch == 2 and p.send(tired))
+
+    # The last epoch: its key comes, the Braid ends, and the sending epoch stays the one before.
+    for who in ("alice", "bob"):
+        b = Pair("last epoch")
+        pq = getattr(b, who).pq
+        pq.newest = pq.sending_epoch = 2**32 - 3
+        pq.braid = Braid(2**32 - 2, "KeysUnsampled", bytes(32), bytes(32))
+        pq._begin(bytes(32), [])
+        pq.braid._next_epoch("NoHeaderReceived")
+        pq.receive(2**32 - 2, Codewords(), [])
+        holds("sending epoch stays", (pq.newest, pq.sending_epoch) == (2**32 - 2, 2**32 - 3) and pq.waiting)
+        holds("ended", getattr(b, who).needs_rehandshake)
 
 
 def check_padding():
@@ -1069,7 +1793,9 @@ def main():
     steps = sum(replay(p) for p in paths)
     for check in (
         check_text_form, check_keys, check_bundles, check_handshake, check_first_message, check_peer, check_rollback,
-        check_skipping, check_padding, check_sessions, check_meeting, check_stored_state,
+        check_skipping, check_kem_halves, check_erasure_code, check_braid, check_braid_end, check_epochs, check_bodies,
+        check_codewords, check_old_epochs, check_epoch_limits, check_padding, check_sessions, check_meeting,
+        check_stored_state,
     ):  # fmt: skip
         check()
     print(f"of our own: {checks} checks, every refusal left the state unchanged")

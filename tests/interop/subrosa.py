@@ -9,6 +9,7 @@ Every source of randomness is a callable `rng(n) -> n bytes`.
 """
 
 import copy
+import functools
 import hashlib
 import hmac
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from kyber_py.ml_kem import ML_KEM_1024
+from kyber_py.ml_kem import ML_KEM_768, ML_KEM_1024
 
 
 class ProtocolError(Exception):
@@ -82,11 +83,17 @@ L_SEALED_IDENTITY = _label("sealed identity")
 L_SESSION = _label("session secrets")
 L_EC_ROOT = _label("ec root")
 L_PQ_START = _label("pq start")
+L_PQ_EPOCH = _label("pq epoch")
+L_PQ_EPOCH_KEY = _label("pq epoch key")
+L_AUTHENTICATOR = _label("pq authenticator")
+L_KEM_HEADER = _label("kem header")
+L_KEM_CIPHERTEXT = _label("kem ciphertext")
 L_MESSAGE = _label("message")
 L_HEDGE_SECRET = _label("hedge secret")
 L_HEDGED_PREKEY = _label("hedged prekey")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
 L_HEDGED_RATCHET_KEY = _label("hedged ratchet key")
+L_HEDGED_KEM = _label("hedged kem")
 L_STORAGE = _label("storage")
 L_SEALED_STATE = _label("sealed state")
 
@@ -250,18 +257,32 @@ def ed25519_verify(key, signature, m):
     return True
 
 
-# ML-KEM-1024
+# ML-KEM-1024. ML-KEM-768 is at 8.5.
 
 KEM_KEY = KEM_CIPHERTEXT = 1568
+Q = 3329
+
+
+def byte_encode(d, f):
+    """ByteEncode_d: d bits of each coefficient, from the lowest bit of the first byte on."""
+    return sum(c << d * i for i, c in enumerate(f)).to_bytes(d * len(f) // 8, "little")
+
+
+def byte_decode(d, b):
+    """The same backwards, not reduced modulo q."""
+    n = int.from_bytes(b, "little")
+    return [n >> d * i & (1 << d) - 1 for i in range(8 * len(b) // d)]
+
+
+def passes_modulus_check(vector):
+    """FIPS 203 section 7.2, of an encapsulation key without its last 32 bytes."""
+    return all(c < Q for i in range(0, len(vector), 384) for c in byte_decode(12, vector[i : i + 384]))
 
 
 def check_kem_key(ek):
-    """The modulus check of FIPS 203 section 7.2: each 12-bit coefficient (little-endian) is below 3329."""
     assert len(ek) == KEM_KEY
-    for i in range(0, KEM_KEY - 32, 3):
-        pair = int.from_bytes(ek[i : i + 3], "little")
-        if pair & 0xFFF >= 3329 or pair >> 12 >= 3329:
-            raise ProtocolError("InvalidKey", "ML-KEM modulus check")
+    if not passes_modulus_check(ek[:-32]):
+        raise ProtocolError("InvalidKey", "ML-KEM modulus check")
 
 
 def kem_public(seed):
@@ -558,7 +579,11 @@ MIN_BODY = 16
 MAX_BODY = 2**24
 HEADER = 52
 SEALED_HEADER = HEADER + TAG
-RESERVED = 34  # one codeword
+CHUNK = 32
+CODEWORD = 2 + CHUNK
+MAX_CODEWORDS = 31
+NONE, HEADER_TYPE, VECTOR, VECTOR_ACK, CT1, CT2 = range(6)  # types of codewords
+VALUE_CHUNKS = {HEADER_TYPE: 3, VECTOR: 36, VECTOR_ACK: 36, CT1: 30, CT2: 5}  # k
 
 
 @dataclass
@@ -645,33 +670,64 @@ class Header:
         return cls(key, *map(number, numbers))
 
 
-def body_length(content_length, padding):
-    framed = content_length + 5
-    if padding == "none":
-        return max(framed, MIN_BODY)
-    assert padding == "buckets"
-    m = framed + RESERVED
-    for bucket in (256, 512, 1024):
-        if m <= bucket:
-            return bucket
+@dataclass
+class Codewords:
+    """Those of one message, all of one type: [(index, chunk)]."""
+
+    type: int = NONE
+    list: list = field(default_factory=list)
+
+
+def bucket(content_length):
+    m = content_length + 5 + CODEWORD  # room for one codeword is always reserved
+    for size in (256, 512, 1024):
+        if m <= size:
+            return size
     e = m.bit_length() - 1
     s = e.bit_length()  # floor(log2 e) + 1
     step = 1 << (e - s)
     return -(-m // step) * step
 
 
-def encode_body(content, padding):
-    body = u32(len(content)) + content + b"\0"
-    return body.ljust(body_length(len(content), padding), b"\0")
+def body_length(content_length, padding, count=0):
+    if padding == "none":
+        return max(content_length + 5 + CODEWORD * count, MIN_BODY)
+    assert padding == "buckets"
+    return bucket(content_length)
+
+
+def room(content_length, padding):
+    """How many codewords a message may carry."""
+    if padding == "none":
+        return 1
+    return min(MAX_CODEWORDS, (bucket(content_length) - content_length - 5) // CODEWORD)
+
+
+def encode_body(content, padding, codewords=Codewords()):
+    count = len(codewords.list)
+    body = u32(len(content)) + content + u8(codewords.type << 5 | count)
+    body += b"".join(u16(index) + chunk for index, chunk in codewords.list)
+    return body.ljust(body_length(len(content), padding, count), b"\0")
 
 
 def decode_body(body):
+    """(content, codewords)"""
     length = number(body[:4])
     if length > MAX_CONTENT or length + 5 > len(body):
         raise ProtocolError("Malformed", "content length")
-    if any(body[4 + length :]):  # the codeword tag, and what is behind it
-        raise ProtocolError("Malformed", "codewords or padding")
-    return body[4 : 4 + length]
+    content, tag, left = body[4 : 4 + length], body[4 + length], body[5 + length :]
+    kind, count = tag >> 5, tag & 31
+    if kind > CT2 or (kind == NONE) != (count == 0):
+        raise ProtocolError("Malformed", "codeword tag")
+    if len(left) < CODEWORD * count:
+        raise ProtocolError("Malformed", "codewords")
+    codewords = Codewords(kind)
+    for _ in range(count):
+        index, chunk, left = cut(left, 2, CHUNK, len(left) - CODEWORD)
+        codewords.list.append((number(index), chunk))
+    if any(left):
+        raise ProtocolError("Malformed", "padding")
+    return content, codewords
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -688,8 +744,7 @@ class Secrets:
     hk_ab: bytes
     hk_ba: bytes
     session_id: bytes
-    ck_ab: bytes  # of the PQ ratchet
-    ck_ba: bytes
+    pq_secret: bytes
 
 
 def transcript_1(ik_b, signed_record, one_time_record, ek_a, ct):
@@ -720,10 +775,7 @@ def session_secrets(handshake, h1, ck1, c, ik_a, dh, trace):
     names = "EC root key", "PQ root secret", "header key A->B", "next header key B->A", "session id"
     for name, secret in zip(names, secrets):
         note(trace, name, secret)
-    started = cut(HKDF(bytes(32), pq_secret, L_PQ_START, b"", 96), 32, 32, 32)
-    for name, secret in zip(("PQ root key", "PQ chain key A->B", "PQ chain key B->A"), started):
-        note(trace, name, secret)
-    return Secrets(handshake, h2, ec_root, hk_ab, hk_ba, session_id, started[1], started[2])
+    return Secrets(handshake, h2, ec_root, hk_ab, hk_ba, session_id, pq_secret)
 
 
 def initiate(identity, bundle, payload, now, rng, trace):
@@ -757,7 +809,9 @@ def initiate(identity, bundle, payload, now, rng, trace):
     raw = Handshake.encode(signed.id, one_time.id if one_time else None, ek_a, ct, c)
     dh = X25519(identity.x_private, signed.x_key)
     secrets = session_secrets(raw, h1, ck1, c, identity.key, dh, trace)
-    return Session.of_initiator(secrets, bundle.ik, signed.x_key, incarnation=number(rng(4)))
+    session = Session.of_initiator(secrets, bundle.ik, signed.x_key, trace)
+    session.incarnation = number(rng(4))
+    return session
 
 
 def accept(identity, prekeys, message, rng, trace):
@@ -803,7 +857,7 @@ def accept(identity, prekeys, message, rng, trace):
     except ProtocolError as e:
         raise ProtocolError("Unauthentic", str(e)) from None
 
-    session = Session.of_responder(secrets, ik_a, signed.x_private)
+    session = Session.of_responder(secrets, ik_a, signed.x_private, trace)
     try:
         content = session.decrypt(message, trace)
     except ProtocolError as e:
@@ -826,6 +880,8 @@ MAX_PQ_SKIP = 262_144
 MAX_SKIPPED = 2_000
 MAX_CLOSED = 40
 MAX_INCARNATIONS = 16
+MAX_PQ_EPOCHS = 128
+LAST_BRAID_EPOCH = 2**32 - 2
 
 
 @dataclass
@@ -881,6 +937,450 @@ class Sending:
     chain: Chain
 
 
+# 8.6: erasure code
+
+GF_ORDER = 2**16 - 1
+
+
+def _gf_tables():
+    """Powers of x, twice over, and their logarithms."""
+    exp, log, power = [], [None] * 2**16, 1
+    for i in range(GF_ORDER):
+        exp.append(power)
+        log[power] = i
+        power <<= 1
+        if power >> 16:
+            power ^= 0x1100B
+    assert power == 1 and log.count(None) == 1  # x generates all but zero
+    return exp + exp, log
+
+
+GF_EXP, GF_LOG = _gf_tables()
+
+
+@functools.cache
+def _denominators(indices):
+    """The logarithm of the product of all i - j, for each i."""
+    return [sum(GF_LOG[i ^ j] for j in indices if j != i) for i in indices]
+
+
+def interpolate(known, x):
+    """Codeword x of the value that has these: {index: chunk}."""
+    if x in known:
+        return known[x]
+    numerator = sum(GF_LOG[x ^ j] for j in known)
+    lanes = [0] * (CHUNK // 2)
+    for (i, chunk), denominator in zip(known.items(), _denominators(tuple(known))):
+        factor = (numerator - GF_LOG[x ^ i] - denominator) % GF_ORDER
+        for lane in range(CHUNK // 2):
+            element = number(chunk[2 * lane : 2 * lane + 2])
+            if element:
+                lanes[lane] ^= GF_EXP[factor + GF_LOG[element]]
+    return b"".join(map(u16, lanes))
+
+
+def codeword(value, index):
+    return interpolate({i: value[CHUNK * i : CHUNK * i + CHUNK] for i in range(len(value) // CHUNK)}, index)
+
+
+def recover(known):
+    """The value, from k codewords."""
+    return b"".join(interpolate(known, i) for i in range(len(known)))
+
+
+@dataclass
+class Stream:
+    """The codewords of a value that is sent."""
+
+    value: bytes
+    next: int = 0
+
+    @property
+    def k(self):
+        return len(self.value) // CHUNK
+
+    def skip(self, count):
+        self.next = (self.next + count) % (2 * self.k + 1)  # the last index is 2k
+
+    def take(self, count):
+        taken = []
+        for _ in range(min(count, self.k)):
+            taken.append((self.next, codeword(self.value, self.next)))
+            self.skip(1)
+        return taken
+
+
+# 8.5: ML-KEM-768 in halves. The library makes keys and decapsulates; the steps of K-PKE.Encrypt are here, since it
+# does them in one.
+
+KEM_RANK = 3
+ZETAS = [pow(17, int(f"{i:07b}"[::-1], 2), Q) for i in range(128)]
+
+
+def ntt(f):
+    f, i, half = f[:], 1, 128
+    while half >= 2:
+        for start in range(0, 256, 2 * half):
+            for j in range(start, start + half):
+                t = ZETAS[i] * f[j + half]
+                f[j], f[j + half] = (f[j] + t) % Q, (f[j] - t) % Q
+            i += 1
+        half //= 2
+    return f
+
+
+def ntt_inverse(f):
+    f, i, half = f[:], 127, 2
+    while half <= 128:
+        for start in range(0, 256, 2 * half):
+            for j in range(start, start + half):
+                f[j], f[j + half] = (f[j] + f[j + half]) % Q, ZETAS[i] * (f[j + half] - f[j]) % Q
+            i -= 1
+        half *= 2
+    return [c * 3303 % Q for c in f]  # 3303 = 1/128
+
+
+def ntt_dot(fs, gs):
+    """The scalar product of two vectors, each polynomial in the NTT's domain."""
+    h = [0] * 256
+    for f, g in zip(fs, gs):
+        for i in range(0, 256, 2):
+            gamma = ZETAS[64 + i // 4] * (-1 if i & 2 else 1)
+            h[i] += f[i] * g[i] + f[i + 1] * g[i + 1] * gamma
+            h[i + 1] += f[i] * g[i + 1] + f[i + 1] * g[i]
+    return [c % Q for c in h]
+
+
+def poly_sum(*fs):
+    return [sum(cs) % Q for cs in zip(*fs)]
+
+
+def sample_ntt(seed):
+    """Rejection sampling from SHAKE128: 12 bits at a time."""
+    length = 672
+    while True:
+        f = [c for c in byte_decode(12, hashlib.shake_128(seed).digest(length)) if c < Q]
+        if len(f) >= 256:
+            return f[:256]
+        length *= 2
+
+
+def sample_noise(r, counter):
+    """The centered binomial distribution with eta = 2: of four bits, the first two less the last two."""
+    fours = byte_decode(4, hashlib.shake_256(r + u8(counter)).digest(128))
+    return [(x & 1) + (x >> 1 & 1) - (x >> 2 & 1) - (x >> 3) for x in fours]
+
+
+def compress(d, f):
+    return [((c << d + 1) + Q) // (2 * Q) % (1 << d) for c in f]
+
+
+def kem_key_pair(seed):
+    """(header, vector)"""
+    ek = ML_KEM_768.key_derive(seed)[0]
+    return ek[1152:] + hashlib.sha3_256(ek).digest(), ek[:1152]
+
+
+def _kem_secrets(header, coins):
+    """(K, r, y in the NTT's domain), from the header and m."""
+    K, r = cut(hashlib.sha3_512(coins + header[32:]).digest(), 32, 32)
+    return K, r, [ntt(sample_noise(r, n)) for n in range(KEM_RANK)]
+
+
+def kem_first_half(header, coins):
+    """(ct1, K)"""
+    K, r, y = _kem_secrets(header, coins)
+    ct1 = b""
+    for i in range(KEM_RANK):
+        column = [sample_ntt(header[:32] + u8(i) + u8(j)) for j in range(KEM_RANK)]  # A[j][i] is from rho | i | j
+        u = poly_sum(ntt_inverse(ntt_dot(column, y)), sample_noise(r, KEM_RANK + i))
+        ct1 += byte_encode(10, compress(10, u))
+    return ct1, K
+
+
+def vector_is_valid(header, vector):
+    return hashlib.sha3_256(vector + header[:32]).digest() == header[32:] and passes_modulus_check(vector)
+
+
+def kem_second_half(header, coins, vector):
+    """ct2, of a vector that is valid."""
+    _, r, y = _kem_secrets(header, coins)
+    t = [byte_decode(12, vector[384 * i : 384 * i + 384]) for i in range(KEM_RANK)]
+    message = [(Q + 1) // 2 * bit for bit in byte_decode(1, coins)]
+    v = poly_sum(ntt_inverse(ntt_dot(t, y)), sample_noise(r, 2 * KEM_RANK), message)
+    return byte_encode(4, compress(4, v))
+
+
+def kem_decaps_halves(seed, ct1, ct2):
+    return ML_KEM_768.decaps(ML_KEM_768.key_derive(seed)[1], ct1 + ct2)
+
+
+# 8.4: ML-KEM Braid
+
+
+@dataclass
+class Braid:
+    epoch: int
+    state: str
+    root: bytes | None  # of the authenticator, as is mac
+    mac: bytes | None
+    seed: bytes | None = None  # of the own key pair
+    header: bytes | None = None  # of the peer's key
+    coins: bytes | None = None
+    ct1: bytes | None = None  # the own one, or the peer's
+    ct2: bytes | None = None  # the own one, and its MAC
+    stream: Stream | None = None
+    collected: dict = field(default_factory=dict)  # what has come of the value that is collected: {index: chunk}
+
+    @classmethod
+    def start(cls, initiator, pq_secret, trace):
+        braid = cls(1, "KeysUnsampled" if initiator else "NoHeaderReceived", bytes(32), None)
+        braid._update(pq_secret, trace)
+        return braid
+
+    @property
+    def samples(self):
+        """Whether the next message that is sent takes randomness."""
+        return self.state in ("KeysUnsampled", "HeaderReceived")
+
+    def _update(self, x, trace):
+        self.root, self.mac = cut(HKDF(self.root, x, L_AUTHENTICATOR, u32(self.epoch), 64), 32, 32)
+        note(trace, "authenticator root", self.root)
+        note(trace, "authenticator MAC key", self.mac)
+
+    def _mac_header(self, header):
+        return HMAC(self.mac, L_KEM_HEADER + u32(self.epoch) + header)
+
+    def _mac_ciphertext(self, ct2):
+        return HMAC(self.mac, L_KEM_CIPHERTEXT + u32(self.epoch) + self.ct1 + ct2)
+
+    def _epoch_key(self, K, trace):
+        """It goes into the authenticator, too."""
+        key = HKDF(bytes(32), K, L_PQ_EPOCH_KEY, u32(self.epoch), 32)
+        note(trace, "KEM shared secret", K)
+        note(trace, "PQ epoch key", key)
+        self._update(key, trace)
+        return key
+
+    def _next_epoch(self, state):
+        if self.epoch == LAST_BRAID_EPOCH:
+            self._end()
+        else:
+            self.__dict__.update(Braid(self.epoch + 1, state, self.root, self.mac).__dict__)
+
+    def _end(self):
+        self.__dict__.update(Braid(self.epoch, "Ended", None, None).__dict__)
+
+    # Sending
+
+    def send(self, room, drawn, trace):
+        """(codewords, the epoch key if it is put out)"""
+        key = None
+        if self.state == "KeysUnsampled":
+            self.seed, self.state = drawn, "KeysSampled"  # 1
+            header = kem_key_pair(self.seed)[0]
+            mac = self._mac_header(header)
+            note(trace, "KEM seed", self.seed)
+            note(trace, "KEM header", header)
+            note(trace, "KEM header MAC", mac)
+            self.stream = Stream(header + mac)
+        elif self.state == "HeaderReceived":
+            self.coins, self.state = drawn[:32], "Ct1Sampled"  # 7
+            note(trace, "KEM coins", self.coins)
+            self.ct1, K = kem_first_half(self.header, self.coins)
+            key = self._epoch_key(K, trace)
+            self.stream = Stream(self.ct1)
+        kind = {
+            "KeysSampled": HEADER_TYPE, "HeaderSent": VECTOR, "Ct1Received": VECTOR_ACK,
+            "Ct1Sampled": CT1, "EkReceivedCt1Sampled": CT1, "Ct2Sampled": CT2,
+        }.get(self.state, NONE)  # fmt: skip
+        return (Codewords(kind, self.stream.take(room)) if kind else Codewords()), key
+
+    def skip(self, count):
+        """So many messages with one codeword each."""
+        if self.stream:
+            self.stream.skip(count)
+
+    # Receiving
+
+    def receive(self, epoch, codewords, trace):
+        """The epoch key if it is put out. `epoch` is that of the message."""
+        if self.state == "Ct2Sampled" and epoch == self.epoch + 1:
+            self._next_epoch("KeysUnsampled")  # 13
+            return None
+        if epoch != self.epoch or self.state == "Ended":
+            return None
+        act = getattr(self, "_in_" + self.state, None)
+        return act(codewords, trace) if act else None
+
+    def _collect(self, codewords):
+        """The value, if it is complete."""
+        k = VALUE_CHUNKS[codewords.type]
+        for index, chunk in codewords.list:
+            if len(self.collected) < k:
+                self.collected.setdefault(index, chunk)
+        if len(self.collected) < k:
+            return None
+        value, self.collected = recover(self.collected), {}
+        return value
+
+    def _in_KeysSampled(self, codewords, trace):
+        if codewords.type == CT1:
+            self.state = "HeaderSent"  # 2
+            self.stream = Stream(kem_key_pair(self.seed)[1])
+            self._in_HeaderSent(codewords, trace)
+
+    def _in_HeaderSent(self, codewords, trace):
+        if codewords.type == CT1:
+            self.ct1 = self._collect(codewords)
+            if self.ct1:
+                self.state = "Ct1Received"  # 3
+
+    def _in_Ct1Received(self, codewords, trace):
+        if codewords.type == CT2:
+            self.state, self.stream = "EkSentCt1Received", None  # 4
+            return self._in_EkSentCt1Received(codewords, trace)
+
+    def _in_EkSentCt1Received(self, codewords, trace):
+        value = self._collect(codewords) if codewords.type == CT2 else None
+        if value is None:
+            return None
+        ct2, mac = cut(value, 128, 32)
+        key = self._epoch_key(kem_decaps_halves(self.seed, self.ct1, ct2), trace)
+        if not hmac.compare_digest(mac, self._mac_ciphertext(ct2)):
+            self._end()
+            return None
+        self._next_epoch("NoHeaderReceived")  # 5
+        return key
+
+    def _in_NoHeaderReceived(self, codewords, trace):
+        value = self._collect(codewords) if codewords.type == HEADER_TYPE else None
+        if value is None:
+            return
+        header, mac = cut(value, 64, 32)
+        if hmac.compare_digest(mac, self._mac_header(header)):
+            self.state, self.header = "HeaderReceived", header  # 6
+        else:
+            self._end()
+
+    def _in_Ct1Sampled(self, codewords, trace):
+        if codewords.type not in (VECTOR, VECTOR_ACK):
+            return
+        acknowledged = codewords.type == VECTOR_ACK
+        vector = self._collect(codewords)
+        if vector is None:
+            if acknowledged:
+                self.state, self.stream = "Ct1Acknowledged", None  # 8
+        elif acknowledged:
+            self._second_half(vector, "Ct2Sampled", trace)  # 9
+        else:
+            self._second_half(vector, "EkReceivedCt1Sampled", trace)  # 10
+
+    def _in_EkReceivedCt1Sampled(self, codewords, trace):
+        if codewords.type == VECTOR_ACK:
+            self._to_Ct2Sampled()  # 12
+
+    def _in_Ct1Acknowledged(self, codewords, trace):
+        vector = self._collect(codewords) if codewords.type in (VECTOR, VECTOR_ACK) else None
+        if vector:
+            self._second_half(vector, "Ct2Sampled", trace)  # 11
+
+    def _second_half(self, vector, state, trace):
+        if not vector_is_valid(self.header, vector):
+            self._end()
+            return
+        ct2 = kem_second_half(self.header, self.coins, vector)
+        mac = self._mac_ciphertext(ct2)
+        note(trace, "KEM ct1", self.ct1)
+        note(trace, "KEM ct2", ct2)
+        note(trace, "KEM ciphertext MAC", mac)
+        self.header = self.coins = self.ct1 = None
+        self.ct2 = ct2 + mac
+        if state == "Ct2Sampled":
+            self._to_Ct2Sampled()
+        else:
+            self.state = state
+
+    def _to_Ct2Sampled(self):
+        self.state, self.stream, self.ct2 = "Ct2Sampled", Stream(self.ct2), None
+
+
+# 8.3: PQ ratchet
+
+
+@dataclass
+class PqRatchet:
+    initiator: bool
+    root: bytes
+    newest: int  # epoch
+    sending_epoch: int
+    sending: Chain
+    waiting: Chain | None  # the sending chain of the newest epoch, until the Braid is agreeing on a later one
+    receiving: dict  # epoch: chain
+    braid: Braid
+    skipped: dict = field(default_factory=dict)  # (epoch, number): key
+
+    @classmethod
+    def start(cls, initiator, pq_secret, trace):
+        root, sending, receiving = cls._step(initiator, bytes(32), pq_secret, L_PQ_START, trace)
+        return cls(initiator, root, 0, 0, sending, None, {0: receiving}, Braid.start(initiator, pq_secret, trace))
+
+    @staticmethod
+    def _step(initiator, salt, ikm, label, trace):
+        """(root, sending chain, receiving chain)"""
+        root, ck_ab, ck_ba = cut(HKDF(salt, ikm, label, b"", 96), 32, 32, 32)
+        note(trace, "PQ root key", root)
+        note(trace, "PQ chain key A->B", ck_ab)
+        note(trace, "PQ chain key B->A", ck_ba)
+        return (root, Chain(ck_ab), Chain(ck_ba)) if initiator else (root, Chain(ck_ba), Chain(ck_ab))
+
+    def _begin(self, key, trace):
+        """The next epoch begins, with this key."""
+        self.newest += 1
+        self.root, self.waiting, receiving = self._step(self.initiator, self.root, key, L_PQ_EPOCH, trace)
+        self.receiving[self.newest] = receiving
+
+    def send(self, room, drawn, trace):
+        """The codewords of a message."""
+        codewords, key = self.braid.send(room, drawn, trace)
+        if key:
+            self._begin(key, trace)
+        return codewords
+
+    def receive(self, braid_epoch, codewords, trace):
+        """Those of a message that has opened."""
+        key = self.braid.receive(braid_epoch, codewords, trace)
+        if key:
+            self._begin(key, trace)
+        if self.waiting and self.braid.epoch > self.newest:
+            self.sending_epoch, self.sending, self.waiting = self.newest, self.waiting, None
+
+    def message_key(self, header, keep, new):
+        """`new`: to the EC ratchet."""
+        epoch, n = header.pq_epoch, header.pq_n
+        if epoch > self.newest:
+            raise ProtocolError("TooFarAhead", "PQ epoch")
+        chain = self.receiving.get(epoch)
+        if chain is None or n < chain.n:
+            mk = self.skipped.pop((epoch, n), None)
+            if mk is None:
+                raise ProtocolError("PeerRolledBack" if new else "TooOld", "PQ")
+            return mk
+        if n - chain.n > MAX_PQ_SKIP or n >= U32_MAX:
+            raise ProtocolError("TooFarAhead", "PQ")
+        self.skipped.update(((epoch, i), mk) for i, mk in chain.skip_to(n, keep).items())
+        for oldest in sorted(self.skipped)[: max(0, len(self.skipped) - MAX_SKIPPED)]:
+            del self.skipped[oldest]
+        return chain.step()
+
+    def drop_epochs(self, missing):
+        """`missing`: whether the EC ratchet has skipped keys."""
+        kept = sorted(self.receiving)[-(MAX_PQ_EPOCHS if missing else 2) :]
+        self.receiving = {epoch: self.receiving[epoch] for epoch in kept}
+        if not missing:
+            self.skipped = {}
+
+
 @dataclass
 class Session:
     id: bytes
@@ -899,33 +1399,33 @@ class Session:
     nhks: bytes
     nhkr: bytes
     pn: int
-    # PQ ratchet
-    pq_sending: Chain
-    pq_receiving: Chain
+    pq: PqRatchet
     # skipped keys and closed chains
     closed: list = field(default_factory=list)  # oldest first
     ec_skipped: dict = field(default_factory=dict)  # (serial of chain, number): key
-    pq_skipped: dict = field(default_factory=dict)  # number: key
     chains_seen: int = 0
 
     @classmethod
-    def of_initiator(cls, s, peer, spk_b, incarnation):
+    def of_initiator(cls, s, peer, spk_b, trace):
+        """Its incarnation is drawn last, as a responder's is."""
         return cls(
             id=s.session_id, ad=s.ad, peer=peer, handshake=s.handshake, initiator=True, answered=False,
-            incarnation=incarnation, rk=s.ec_root, own_private=None, peer_key=spk_b, sending=None,
-            receiving=None, nhks=s.hk_ab, nhkr=s.hk_ba, pn=0,
-            pq_sending=Chain(s.ck_ab), pq_receiving=Chain(s.ck_ba),
+            incarnation=-1, rk=s.ec_root, own_private=None, peer_key=spk_b, sending=None,
+            receiving=None, nhks=s.hk_ab, nhkr=s.hk_ba, pn=0, pq=PqRatchet.start(True, s.pq_secret, trace),
         )  # fmt: skip
 
     @classmethod
-    def of_responder(cls, s, peer, spk_private):
+    def of_responder(cls, s, peer, spk_private, trace):
         """Its incarnation is drawn when the first message has opened."""
         return cls(
             id=s.session_id, ad=s.ad, peer=peer, handshake=s.handshake, initiator=False, answered=True,
             incarnation=-1, rk=s.ec_root, own_private=spk_private, peer_key=None, sending=None,
-            receiving=None, nhks=s.hk_ba, nhkr=s.hk_ab, pn=0,
-            pq_sending=Chain(s.ck_ba), pq_receiving=Chain(s.ck_ab),
+            receiving=None, nhks=s.hk_ba, nhkr=s.hk_ab, pn=0, pq=PqRatchet.start(False, s.pq_secret, trace),
         )  # fmt: skip
+
+    @property
+    def needs_rehandshake(self):  # 13
+        return self.pq.braid.state == "Ended"
 
     def reopen(self, rng):
         """What sealing and opening does to a session: a new incarnation."""
@@ -948,8 +1448,13 @@ class Session:
     def encrypt(self, content, padding, rng, trace):
         if len(content) > MAX_CONTENT:
             raise ProtocolError("ContentTooLong")
-        if self.pq_sending.n >= U32_MAX or (self.sending and self.sending.chain.n >= U32_MAX):
+        if self.pq.sending.n >= U32_MAX or (self.sending and self.sending.chain.n >= U32_MAX):
             raise ProtocolError("CounterExhausted")
+
+        drawn = None
+        if self.pq.braid.samples:
+            use = b"\x01" if self.pq.braid.state == "KeysUnsampled" else b"\x02"
+            drawn = HKDF(rng(32), self.pq.root, L_HEDGED_KEM, u32(self.pq.newest) + use, 64)  # 15
 
         if self.sending is None:  # turn when sending
             self.own_private = HKDF(rng(32), self.rk, L_HEDGED_RATCHET_KEY, self.peer_key, 32)
@@ -958,15 +1463,14 @@ class Session:
             self.sending = Sending(self.nhks, chain)
             self.nhks = nhk
 
-        header = Header(
-            x25519_public(self.own_private), self.pn, self.sending.chain.n, 0, self.pq_sending.n, self.incarnation
-        ).encode()
-        mk_ec, mk_pq = self.sending.chain.step(), self.pq_sending.step()
+        header = self.next_header().encode()
+        mk_ec, mk_pq = self.sending.chain.step(), self.pq.sending.step()
+        codewords = self.pq.send(room(len(content), padding), drawn, trace)
         key, nonce = body_key(mk_ec, mk_pq, header, trace)
         note(trace, "header key", self.sending.header_key)
         note(trace, "header", header)
 
-        sealed_body = AEAD(key, nonce, self.ad + header, encode_body(content, padding))
+        sealed_body = AEAD(key, nonce, self.ad + header, encode_body(content, padding, codewords))
         if self.initiator and not self.answered:
             prefix = u8(KIND_INITIAL) + self.handshake
         else:
@@ -974,12 +1478,19 @@ class Session:
         sealed_header = XAEAD(self.sending.header_key, sealed_body[-24:], SUITE + prefix, header)
         return prefix + sealed_header + sealed_body
 
+    def next_header(self):
+        own_key = x25519_public(self.own_private)
+        return Header(
+            own_key, self.pn, self.sending.chain.n, self.pq.sending_epoch, self.pq.sending.n, self.incarnation
+        )
+
     def lose(self, count, rng):
         """Encrypt so many messages of which nothing is left but the numbers that they used."""
         if count:
-            self.encrypt(b"", "none", rng, [])  # it makes the turn
-            for chain in (self.sending.chain, self.pq_sending):
+            self.encrypt(b"", "none", rng, [])  # it makes the turn, and the Braid samples
+            for chain in (self.sending.chain, self.pq.sending):
                 chain.skip_to(chain.n + count - 1, keep=0)
+            self.pq.braid.skip(count - 1)
 
     # 10: receiving
 
@@ -1012,15 +1523,18 @@ class Session:
             mk_ec = self._step_receiving(header.n)
         else:
             mk_ec, new = self._skipped_or_judge(chain, header), False
+            pq_keep = len(self.ec_skipped)  # what it skips has its EC key already, or none
         # 5
-        if first and header.pq_n != header.n:
-            raise ProtocolError("Malformed", "an unanswered initiator's counters are equal")
-        mk_pq = self._pq_message_key(header, pq_keep, new)
+        if first and (header.pq_epoch != 0 or header.pq_n != header.n):
+            raise ProtocolError("Malformed", "an unanswered initiator is in epoch 0, and its counters are equal")
+        mk_pq = self.pq.message_key(header, pq_keep, new)
         key, nonce = body_key(mk_ec, mk_pq, raw, trace)
-        content = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
+        content, codewords = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
         # 6
         chain.see(header.incarnation, header.n)
         self._drop_chains()
+        self.pq.receive(header.pq_epoch + 1, codewords, trace)
+        self.pq.drop_epochs(missing=bool(self.ec_skipped))
         self.answered = True
         return content
 
@@ -1095,22 +1609,6 @@ class Session:
         if chain.forgot or (lowest is not None and lowest <= header.n):
             raise ProtocolError("Duplicate")
         raise ProtocolError("PeerRolledBack", "a number used twice")
-
-    def _pq_message_key(self, header, keep, new):
-        """`new`: to the EC ratchet."""
-        if header.pq_epoch != 0:
-            raise ProtocolError("Malformed", "PQ epoch")
-        if header.pq_n < self.pq_receiving.n:
-            mk = self.pq_skipped.pop(header.pq_n, None)
-            if mk is None:
-                raise ProtocolError("PeerRolledBack" if new else "TooOld", "PQ")
-            return mk
-        if header.pq_n - self.pq_receiving.n > MAX_PQ_SKIP or header.pq_n >= U32_MAX:
-            raise ProtocolError("TooFarAhead", "PQ")
-        self.pq_skipped.update(self.pq_receiving.skip_to(header.pq_n, keep))
-        for number_of_key in sorted(self.pq_skipped)[: max(0, len(self.pq_skipped) - MAX_SKIPPED)]:
-            del self.pq_skipped[number_of_key]
-        return self.pq_receiving.step()
 
     def _drop_chains(self):
         """Closed chains are kept while they have skipped keys, and only the newest of them."""

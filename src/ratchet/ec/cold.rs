@@ -52,6 +52,11 @@ impl EcCold {
         }
     }
 
+    /// Whether any message that has not arrived could still be read.
+    pub(crate) fn has_missing(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Wipes the header keys of closed chains of which nothing is missing any more.
     pub(super) fn drop_complete(&mut self) {
         let Self { keys, closed } = self;

@@ -1,0 +1,247 @@
+//! The ML-KEM Braid (revision 1): a new key from a KEM for epoch after epoch, while key and ciphertext travel in
+//! pieces, in both directions at once, through messages that may be lost.
+//!
+//! ```text
+//!        one side makes a key pair                        the other side encapsulates to it
+//!
+//!   ┌───────────────────────────────┐                ┌───────────────────────────────────┐
+//!   │         KeysUnsampled         │                │          NoHeaderReceived         │
+//!   └───────────────┬───────────────┘                └─────────────────┬─────────────────┘
+//!         (1) send: │ key pair              Header           (6) all   │
+//!   ┌───────────────┴───────────────┐  ─────────────>  ┌───────────────┴─────────────────┐
+//!   │          KeysSampled          │                  │          HeaderReceived         │
+//!   └───────────────┬───────────────┘                  └───────────────┬─────────────────┘
+//!       (2) Ct1:    │                                      (7) send:   │ encapsulate, KEY OUT
+//!   ┌───────────────┴───────────────┐       Ct1        ┌───────────────┴─────────────────┐
+//!   │           HeaderSent          │  <─────────────  │            Ct1Sampled           │
+//!   └───────────────┬───────────────┘      Vector      └──┬─────────────┬─────────────┬──┘
+//!    (3) all of Ct1 │                  ─────────────>  (10) all of   (9) both   (8) VectorAck
+//!                   │                                     Vector        │             │
+//!                   │                                     │             │   ┌─────────┴────────┐
+//!                   │                                     │             │   │ Ct1Acknowledged  │
+//!                   │                         ┌───────────┴──────────┐  │   └─────────┬────────┘
+//!                   │                         │ EkReceivedCt1Sampled │  │   (11) all  │ of Vector
+//!                   │                         └───────────┬──────────┘  │             │
+//!                   │                      (12) VectorAck │             │             │
+//!   ┌───────────────┴───────────────┐     VectorAck    ┌──┴─────────────┴─────────────┴──┐
+//!   │          Ct1Received          │  ─────────────>  │            Ct2Sampled           │
+//!   └───────────────┬───────────────┘       Ct2        └───────────────┬─────────────────┘
+//!       (4) Ct2:    │                  <─────────────                  │
+//!   ┌───────────────┴───────────────┐                                  │
+//!   │       EkSentCt1Received       │                                  │
+//!   └───────────────┬───────────────┘                                  │
+//!       (5) all:    │ decapsulate, KEY OUT     next epoch   (13) any   │
+//!                   v                        ─────────────>            v
+//!           NoHeaderReceived                                     KeysUnsampled
+//! ```
+//! Then the roles are swapped. Each state is a type of its own, a transition consumes one and returns the next,
+//! and what a state has no use for it ignores: codewords of another epoch, of another kind, too many, too late.
+//!
+//! A header whose MAC is wrong, a vector that is not the header's or not a key, a ciphertext whose MAC is wrong:
+//! these come from the peer itself, since every message has authenticated, or from older state that one side has put
+//! back; and end the Braid for good. The session goes on with the epochs that it has, and says that it should be
+//! replaced.
+//!
+//! Not its concern: chains and messages ([`pq`](super::pq)), how codewords travel ([`body`](crate::wire::body)).
+
+mod authenticator;
+mod erasure;
+#[cfg(test)]
+mod explore;
+mod material;
+mod send_ct;
+mod send_ek;
+
+use core::mem;
+
+use serde::{Deserialize, Serialize};
+
+use authenticator::Epoch;
+pub(crate) use authenticator::EpochKey;
+use erasure::{Code, Encoder, code};
+use send_ct::{
+    Ct1Acknowledged, Ct1Sampled, Ct2Sampled, EkReceivedCt1Sampled, HeaderReceived, NoHeaderReceived,
+};
+use send_ek::{Ct1Received, EkSentCt1Received, HeaderSent, KeysSampled, KeysUnsampled};
+
+use super::PqRootKey;
+use crate::{
+    crypto::{
+        incremental::{IncrementalKem, MlKem768},
+        secret::Secret,
+    },
+    wire::body::{CodewordKind, Codewords},
+};
+
+/// A KEM, and the codes that its values travel in.
+pub(crate) trait BraidKem: IncrementalKem {
+    /// Header and its MAC.
+    const HEADER: Code;
+    const VECTOR: Code;
+    const CT1: Code;
+    /// Second half of the ciphertext, and the MAC of both.
+    const CT2: Code;
+}
+
+/// 96, 1,152, 960 and 160 bytes.
+impl BraidKem for MlKem768 {
+    const HEADER: Code = code!(3);
+    const VECTOR: Code = code!(36);
+    const CT1: Code = code!(30);
+    const CT2: Code = code!(5);
+}
+
+/// One side of the Braid.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) enum Braid<K: BraidKem = MlKem768> {
+    KeysUnsampled(KeysUnsampled),
+    KeysSampled(KeysSampled<K>),
+    HeaderSent(HeaderSent<K>),
+    Ct1Received(Ct1Received<K>),
+    EkSentCt1Received(EkSentCt1Received<K>),
+    NoHeaderReceived(NoHeaderReceived),
+    HeaderReceived(HeaderReceived),
+    Ct1Sampled(Ct1Sampled<K>),
+    EkReceivedCt1Sampled(EkReceivedCt1Sampled),
+    Ct1Acknowledged(Ct1Acknowledged<K>),
+    Ct2Sampled(Ct2Sampled),
+    /// The end, after a failure or the last epoch.
+    Failed,
+}
+
+/// An epoch's key, once on each side.
+pub(crate) struct Output {
+    pub(crate) epoch: u32,
+    pub(crate) key: EpochKey,
+}
+
+/// What is drawn at random: a key pair or the coins of an encapsulation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sample {
+    KeyPair = 1,
+    Encapsulation = 2,
+}
+
+/// Secret randomness for a send that needs it.
+pub(crate) type Randomness = Secret<64>;
+
+impl<K: BraidKem> Braid<K> {
+    /// The side that makes the first key pair.
+    pub(crate) fn initiate(secret: &PqRootKey) -> Self {
+        Self::KeysUnsampled(KeysUnsampled { epoch: Epoch::first(secret) })
+    }
+
+    /// The side that encapsulates first.
+    pub(crate) fn respond(secret: &PqRootKey) -> Self {
+        NoHeaderReceived::begin(Some(Epoch::first(secret)))
+    }
+
+    /// The epoch that is being agreed on. None once the Braid has ended.
+    ///
+    /// The peer has the key of the epoch before, or will have it by any message sent from now on.
+    pub(crate) fn epoch(&self) -> Option<u32> {
+        let epoch = match self {
+            Self::KeysUnsampled(state) => &state.epoch,
+            Self::KeysSampled(state) => &state.epoch,
+            Self::HeaderSent(state) => &state.epoch,
+            Self::Ct1Received(state) => &state.epoch,
+            Self::EkSentCt1Received(state) => &state.epoch,
+            Self::NoHeaderReceived(state) => &state.epoch,
+            Self::HeaderReceived(state) => &state.epoch,
+            Self::Ct1Sampled(state) => &state.epoch,
+            Self::EkReceivedCt1Sampled(state) => &state.epoch,
+            Self::Ct1Acknowledged(state) => &state.epoch,
+            Self::Ct2Sampled(state) => &state.epoch,
+            Self::Failed => return None,
+        };
+        Some(epoch.number)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed)
+    }
+
+    /// What the next [`Self::send`] samples, if anything.
+    pub(crate) fn samples(&self) -> Option<Sample> {
+        match self {
+            Self::KeysUnsampled(_) => Some(Sample::KeyPair),
+            Self::HeaderReceived(_) => Some(Sample::Encapsulation),
+            _ => None,
+        }
+    }
+
+    /// What the next message carries, at most `room` (at least one) codewords; and an epoch's key if this one
+    /// settles it. Without randomness where it is needed nothing is sent and nothing changes.
+    pub(crate) fn send(
+        &mut self,
+        room: usize,
+        randomness: Option<Randomness>,
+    ) -> (Option<Codewords>, Option<Output>) {
+        let mut output = None;
+        if let Some(randomness) = randomness {
+            *self = match mem::replace(self, Self::Failed) {
+                Self::KeysUnsampled(state) => Self::KeysSampled(state.send(randomness)),
+                Self::HeaderReceived(state) => match state.send(randomness.first_half()) {
+                    Some((next, key)) => {
+                        output = Some(key);
+                        Self::Ct1Sampled(next)
+                    }
+                    None => Self::Failed,
+                },
+                other => other,
+            };
+        }
+        let codewords = match self {
+            Self::KeysSampled(state) => Some(state.send(room)),
+            Self::HeaderSent(state) => Some(state.send(room)),
+            Self::Ct1Received(state) => Some(state.send(room)),
+            Self::Ct1Sampled(state) => state.send(room),
+            Self::EkReceivedCt1Sampled(state) => Some(state.send::<K>(room)),
+            Self::Ct2Sampled(state) => Some(state.send::<K>(room)),
+            Self::KeysUnsampled(_)
+            | Self::EkSentCt1Received(_)
+            | Self::NoHeaderReceived(_)
+            | Self::HeaderReceived(_)
+            | Self::Ct1Acknowledged(_)
+            | Self::Failed => None,
+        };
+        (codewords, output)
+    }
+
+    /// Takes in what an authenticated message brings, sent when the peer was agreeing on `epoch`; and an epoch's
+    /// key if this settles it.
+    pub(crate) fn receive(&mut self, epoch: u32, codewords: Option<&Codewords>) -> Option<Output> {
+        let own = self.epoch()?;
+        if let Self::Ct2Sampled(_) = self
+            && own.checked_add(1) == Some(epoch)
+        {
+            if let Self::Ct2Sampled(state) = mem::replace(self, Self::Failed) {
+                *self = state.finish();
+            }
+            return None;
+        }
+        let received = codewords.filter(|_| epoch == own)?;
+        let (next, output) = match mem::replace(self, Self::Failed) {
+            Self::KeysSampled(state) => (state.receive(received), None),
+            Self::HeaderSent(state) => (state.receive(received), None),
+            Self::Ct1Received(state) => state.receive(received),
+            Self::EkSentCt1Received(state) => state.receive(received),
+            Self::NoHeaderReceived(state) => (state.receive(received), None),
+            Self::Ct1Sampled(state) => (state.receive(received), None),
+            Self::EkReceivedCt1Sampled(state) => (state.receive(received), None),
+            Self::Ct1Acknowledged(state) => (state.receive(received), None),
+            other @ (Self::KeysUnsampled(_)
+            | Self::HeaderReceived(_)
+            | Self::Ct2Sampled(_)
+            | Self::Failed) => (other, None),
+        };
+        *self = next;
+        output
+    }
+}
+
+/// The next codewords of a value.
+fn words(code: &Code, kind: CodewordKind, value: &[u8], encoder: &mut Encoder, room: usize) -> Codewords {
+    Codewords { kind, words: encoder.take(code, value, room) }
+}
