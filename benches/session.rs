@@ -28,6 +28,7 @@ fn main() {
     handshake(&mut criterion);
     one_way(&mut criterion);
     ping_pong(&mut criterion);
+    pq_epoch(&mut criterion);
     reverse(&mut criterion);
     skipped(&mut criterion);
     state(&mut criterion);
@@ -85,6 +86,42 @@ fn ping_pong(criterion: &mut Criterion) {
             from.decrypt(&message).unwrap()
         });
     });
+}
+
+/// The messages of one PQ epoch in a ping-pong, each by itself: most only carry codewords, one samples a key pair, one
+/// encapsulates, one completes the key and is answered by the second half, one decapsulates.
+fn pq_epoch(criterion: &mut Criterion) {
+    let key = StorageKey::generate();
+    let (mut alice, mut bob) = established();
+    let (mut from, mut to) = (&mut bob, &mut alice);
+    let mut group = criterion.benchmark_group("pq-epoch");
+    let begin = to.pq_epoch();
+    for position in 0.. {
+        if from.pq_epoch().min(to.pq_epoch()) > begin {
+            break;
+        }
+        // What it costs to open, and to expand the KEM material that a process has at hand, is not measured.
+        let mut copies = || {
+            let open = |session: &Session| Session::open(&key, &session.seal(&key)).unwrap();
+            let (mut from, mut to) = (open(from), open(to));
+            to.decrypt(&from.encrypt(content(40)).unwrap()).unwrap();
+            to.encrypt(content(40)).map(|message| from.decrypt(&message)).unwrap().unwrap();
+            (from, to)
+        };
+        group.bench_function(BenchmarkId::from_parameter(position), |bencher| {
+            bencher.iter_batched(
+                &mut copies,
+                |(mut from, mut to)| {
+                    let message = from.encrypt(content(40)).unwrap();
+                    (to.decrypt(&message).unwrap(), from, to)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        let message = from.encrypt(content(40)).unwrap();
+        to.decrypt(&message).unwrap();
+        mem::swap(&mut from, &mut to);
+    }
 }
 
 /// The last message first; the first of them to arrive leaves all others missing.
