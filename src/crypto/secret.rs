@@ -31,15 +31,6 @@ impl<const N: usize> Secret<N> {
     }
 }
 
-impl Secret<64> {
-    /// The first 32 of 64 bytes, where fewer are needed.
-    pub(crate) fn first_half(&self) -> Secret<32> {
-        let mut half = Secret::zeroed();
-        half.as_mut().iter_mut().zip(self.0.iter()).for_each(|(to, from)| *to = *from);
-        half
-    }
-}
-
 impl<const N: usize> fmt::Debug for Secret<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")

@@ -68,6 +68,7 @@ use super::PqRootKey;
 use crate::{
     crypto::{
         incremental::{IncrementalKem, MlKem768},
+        kdf,
         secret::Secret,
     },
     wire::body::{CodewordKind, Codewords},
@@ -182,13 +183,13 @@ impl<K: BraidKem> Braid<K> {
         if let Some(randomness) = randomness {
             *self = match mem::replace(self, Self::Failed) {
                 Self::KeysUnsampled(state) => Self::KeysSampled(state.send(randomness)),
-                Self::HeaderReceived(state) => match state.send(randomness.first_half()) {
-                    Some((next, key)) => {
+                Self::HeaderReceived(state) => {
+                    let [coins, _] = kdf::split(&randomness);
+                    state.send(coins).map_or(Self::Failed, |(next, key)| {
                         output = Some(key);
                         Self::Ct1Sampled(next)
-                    }
-                    None => Self::Failed,
-                },
+                    })
+                }
                 other => other,
             };
         }
@@ -213,28 +214,18 @@ impl<K: BraidKem> Braid<K> {
     /// key if this settles it.
     pub(crate) fn receive(&mut self, epoch: u32, codewords: Option<&Codewords>) -> Option<Output> {
         let own = self.epoch()?;
-        if let Self::Ct2Sampled(_) = self
-            && own.checked_add(1) == Some(epoch)
-        {
-            if let Self::Ct2Sampled(state) = mem::replace(self, Self::Failed) {
-                *self = state.finish();
-            }
-            return None;
-        }
-        let received = codewords.filter(|_| epoch == own)?;
-        let (next, output) = match mem::replace(self, Self::Failed) {
-            Self::KeysSampled(state) => (state.receive(received), None),
-            Self::HeaderSent(state) => (state.receive(received), None),
-            Self::Ct1Received(state) => state.receive(received),
-            Self::EkSentCt1Received(state) => state.receive(received),
-            Self::NoHeaderReceived(state) => (state.receive(received), None),
-            Self::Ct1Sampled(state) => (state.receive(received), None),
-            Self::EkReceivedCt1Sampled(state) => (state.receive(received), None),
-            Self::Ct1Acknowledged(state) => (state.receive(received), None),
-            other @ (Self::KeysUnsampled(_)
-            | Self::HeaderReceived(_)
-            | Self::Ct2Sampled(_)
-            | Self::Failed) => (other, None),
+        let received = codewords.filter(|_| epoch == own);
+        let (next, output) = match (mem::replace(self, Self::Failed), received) {
+            (Self::Ct2Sampled(state), _) if own.checked_add(1) == Some(epoch) => (state.finish(), None),
+            (Self::KeysSampled(state), Some(received)) => (state.receive(received), None),
+            (Self::HeaderSent(state), Some(received)) => (state.receive(received), None),
+            (Self::Ct1Received(state), Some(received)) => state.receive(received),
+            (Self::EkSentCt1Received(state), Some(received)) => state.receive(received),
+            (Self::NoHeaderReceived(state), Some(received)) => (state.receive(received), None),
+            (Self::Ct1Sampled(state), Some(received)) => (state.receive(received), None),
+            (Self::EkReceivedCt1Sampled(state), Some(received)) => (state.receive(received), None),
+            (Self::Ct1Acknowledged(state), Some(received)) => (state.receive(received), None),
+            (other, _) => (other, None),
         };
         *self = next;
         output

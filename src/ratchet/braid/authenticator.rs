@@ -55,20 +55,18 @@ impl Epoch {
 
     /// MacHdr.
     pub(crate) fn header_mac(&self, header: &[u8]) -> [u8; MAC_LEN] {
-        self.mac(Label::KEM_HEADER, &[header])
+        self.mac(Label::KEM_HEADER, [header, &[]])
     }
 
     /// MacCt.
     pub(crate) fn ciphertext_mac(&self, ct1: &[u8], ct2: &[u8]) -> [u8; MAC_LEN] {
-        self.mac(Label::KEM_CIPHERTEXT, &[ct1, ct2])
+        self.mac(Label::KEM_CIPHERTEXT, [ct1, ct2])
     }
 
-    /// HMAC(MAC key, label | epoch u32 | parts).
-    fn mac(&self, label: Label, parts: &[&[u8]]) -> [u8; MAC_LEN] {
+    /// HMAC(MAC key, label | epoch u32 | part | part).
+    fn mac(&self, label: Label, [first, second]: [&[u8]; 2]) -> [u8; MAC_LEN] {
         let epoch = self.number.to_be_bytes();
-        let input: alloc::vec::Vec<&[u8]> =
-            [label.as_bytes(), &epoch].into_iter().chain(parts.iter().copied()).collect();
-        *kdf::mac(self.keys.mac.as_bytes(), &input).as_bytes()
+        *kdf::mac(self.keys.mac.as_bytes(), &[label.as_bytes(), &epoch, first, second]).as_bytes()
     }
 
     /// KDF_OK: the epoch's key out of the KEM's shared secret.

@@ -135,8 +135,11 @@ fn add(sum: &mut Chunk, chunk: &Chunk) {
     sum.iter_mut().zip(chunk).for_each(|(sum, element)| *sum ^= element);
 }
 
-/// So many elements at once: as many as vector instructions take, and no other number, so that they are used.
-type Lanes = [u16; 16];
+/// How many elements are worked on at once: as many as vector instructions take, and no other number, so that they are
+/// used.
+const WIDTH: usize = 16;
+
+type Lanes = [u16; WIDTH];
 
 /// [`multiply`], each with each.
 fn multiply_each(values: &mut Lanes, factors: &Lanes) {
@@ -166,7 +169,7 @@ fn evaluate<'a>(
     targets: &[u16],
 ) -> Vec<Chunk> {
     let coefficients: Vec<Vec<Lanes>> =
-        targets.chunks(LANES).map(|targets| coefficients(places, weights, &lanes(targets))).collect();
+        targets.chunks(WIDTH).map(|targets| coefficients(places, weights, &lanes(targets))).collect();
     let mut sums = vec![[0; LANES]; targets.len()];
     for (place, chunk) in chunks.enumerate() {
         let multiples = Multiples::of(to_elements(chunk));
@@ -198,7 +201,7 @@ fn coefficients(places: &[u16], weights: &[u16], targets: &Lanes) -> Vec<Lanes> 
 /// The weights of any different places.
 fn weights_of(places: &[u16]) -> Vec<u16> {
     let mut weights = Vec::with_capacity(places.len());
-    for some in places.chunks(LANES) {
+    for some in places.chunks(WIDTH) {
         let lanes = lanes(some);
         let mut products = [1; _];
         for other in places {
@@ -220,11 +223,16 @@ impl Code {
         self.weights.len()
     }
 
-    /// The codewords of a value that are not the value itself: as many as it has chunks, and one.
+    /// How many codewords are sent before the first comes again.
+    const fn stream(&self) -> usize {
+        2 * self.chunks() + 1
+    }
+
+    /// The codewords of the stream that are not the value itself.
     fn repair(&self, value: &[u8]) -> Vec<Codeword> {
         let (chunks, _) = value.as_chunks();
         debug_assert_eq!(chunks.len(), self.chunks());
-        let indices = (0..).take(2 * self.chunks() + 1);
+        let indices = (0..).take(self.stream());
         let (places, targets): (Vec<u16>, Vec<u16>) =
             indices.partition(|index| usize::from(*index) < self.chunks());
         let computed = evaluate(&places, self.weights, chunks.iter(), &targets);
@@ -284,7 +292,7 @@ impl Encoder {
                 }
                 words.extend(self.repair.get(index - chunks.len()).cloned());
             }
-            self.next = if index == 2 * code.chunks() { 0 } else { self.next + 1 };
+            self.next = if index + 1 == code.stream() { 0 } else { self.next + 1 };
         }
         words
     }
