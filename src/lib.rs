@@ -160,7 +160,7 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | `std`, by default | the system's generator and clock: the functions that have a twin `*_with_rng`, and `UnixTime::now` |
+//! | `std`, by default | the system's generator and clock: the functions that have a twin `*_with_rng`, and `UnixTime::now`; [`store`] |
 //! | `wasm_js` | `std`, and randomness from the Web Crypto API: for `wasm32-unknown-unknown` in a browser or Node.js |
 //!
 //! Without `std` the crate needs `alloc`: use the `*_with_rng` functions and [`UnixTime::from_secs`].
@@ -193,6 +193,8 @@ mod keys;
 mod ratchet;
 mod sealed;
 mod session;
+#[cfg(feature = "std")]
+pub mod store;
 #[cfg(test)]
 mod vectors;
 mod wire;

@@ -9,7 +9,12 @@
 //!
 //! Not its concern: what is in a record; encryption; retrying.
 
+pub mod conformance;
+mod memory;
+
 use std::{error, fmt};
+
+pub use memory::MemoryStore;
 
 /// Names a record: a table, and 16 bytes that look random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
