@@ -161,6 +161,7 @@
 //! | feature | |
 //! |---|---|
 //! | `std`, by default | the system's generator and clock: the functions that have a twin `*_with_rng`, and `UnixTime::now`; [`store`] |
+//! | `sqlite`, by default | `std`, and `store::SqliteStore`: not on `wasm32-unknown-unknown` |
 //! | `wasm_js` | `std`, and randomness from the Web Crypto API: for `wasm32-unknown-unknown` in a browser or Node.js |
 //!
 //! Without `std` the crate needs `alloc`: use the `*_with_rng` functions and [`UnixTime::from_secs`].

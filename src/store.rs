@@ -11,10 +11,14 @@
 
 pub mod conformance;
 mod memory;
+#[cfg(all(feature = "sqlite", not(all(target_family = "wasm", target_os = "unknown"))))]
+mod sqlite;
 
 use std::{error, fmt};
 
 pub use memory::MemoryStore;
+#[cfg(all(feature = "sqlite", not(all(target_family = "wasm", target_os = "unknown"))))]
+pub use sqlite::SqliteStore;
 
 /// Names a record: a table, and 16 bytes that look random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
