@@ -224,3 +224,6 @@ impl fmt::Debug for SqliteStore {
         f.debug_struct("SqliteStore").field("path", &self.connection.path()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ const APPLICATION_ID: i64 = 0x5372_6f61;
 /// The layout of the tables. A later release that changes it counts on.
 const LAYOUT_VERSION: i64 = 1;
 
+/// Three values of 2 KB and their rows. In pages of half the size there would be one, and the file half as large again.
+const PAGE_SIZE: i64 = 8192;
+
 /// How long to sleep before asking again for a lock: a few commits of somebody else's.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
@@ -71,6 +74,7 @@ pub(super) fn open(path: &Path, timeout: Duration) -> Result<Connection, StoreEr
             Some(ErrorCode::CannotOpen) if file::is_in_read_only_directory(&path) => StoreError::ReadOnly,
             // "SQL error": our statements have none, so it is the tables, or the format of the file.
             Some(ErrorCode::Unknown) => StoreError::Damaged,
+            None if matches!(error, rusqlite::Error::SqlInputError { .. }) => StoreError::Damaged,
             _ => store_error(error),
         },
     })
@@ -120,6 +124,8 @@ fn wait_for_others(connection: &mut Connection, timeout: Duration) -> rusqlite::
 /// is changed.
 fn set_up(connection: &mut Connection, timeout: Duration) -> Result<(), Problem> {
     is_ours(connection)?;
+    // Of no effect unless the database is empty.
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     switch_log_on(connection, timeout)?;
     if is_ours(connection)? {
         return Ok(());
