@@ -12,6 +12,7 @@
 //! | KEM of the ratchet | ML-KEM-768 in halves (FIPS 203) | [`incremental`] |
 //! | AEAD | ChaCha20-Poly1305 (RFC 8439), XChaCha20-Poly1305 | [`aead`] |
 //! | KDF, MAC, hash | HKDF-, HMAC-SHA-256, SHA-256 | [`kdf`] |
+//! | passphrases | Argon2id (RFC 9106) | `passphrase`, under `std` |
 //!
 //! Not its concern: which keys meet which; that is the handshake's and the ratchet's.
 
@@ -20,6 +21,8 @@ pub(crate) mod dh;
 pub(crate) mod incremental;
 pub(crate) mod kdf;
 pub(crate) mod kem;
+#[cfg(feature = "std")]
+pub(crate) mod passphrase;
 pub(crate) mod random;
 #[cfg(test)]
 pub(crate) mod recorder;

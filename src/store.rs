@@ -11,12 +11,14 @@
 
 pub mod conformance;
 mod memory;
+mod passphrase;
 #[cfg(all(feature = "sqlite", not(all(target_family = "wasm", target_os = "unknown"))))]
 mod sqlite;
 
 use std::{error, fmt};
 
 pub use memory::MemoryStore;
+pub use passphrase::UnlockError;
 #[cfg(all(feature = "sqlite", not(all(target_family = "wasm", target_os = "unknown"))))]
 pub use sqlite::SqliteStore;
 

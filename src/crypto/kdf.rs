@@ -73,6 +73,8 @@ labels! {
     STORAGE = "storage";
     /// Associated data of sealed state.
     SEALED_STATE = "sealed state";
+    /// Storage key, and commitment to it, out of a passphrase.
+    STORAGE_PASSPHRASE = "storage passphrase";
 }
 
 impl Label {
