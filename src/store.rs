@@ -84,7 +84,7 @@ pub enum Action {
 }
 
 /// Records on a disk, or wherever. Implement it for a database of yours, and run
-/// [`conformance`](crate::store::conformance) on it.
+/// [`conformance`] on it.
 ///
 /// Several devices, in one process or in many, may use one store at once: [`Self::commit`] decides who comes first.
 pub trait Store {

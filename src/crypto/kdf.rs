@@ -74,6 +74,7 @@ labels! {
     /// Associated data of sealed state.
     SEALED_STATE = "sealed state";
     /// Storage key, and commitment to it, out of a passphrase.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no passphrases"))]
     STORAGE_PASSPHRASE = "storage passphrase";
 }
 
