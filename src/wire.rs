@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod codec;
 pub(crate) mod header;
 pub(crate) mod message;
+pub(crate) mod text;
 
 pub use body::{MAX_CONTENT_LEN, Padding};
 pub use message::{MAX_PAYLOAD_LEN, MessageKind};

@@ -1,11 +1,11 @@
 //! Identity keys: an Ed25519 and an X25519 key that only ever go together.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::{fmt, str::FromStr};
 
-use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
+use bech32::Hrp;
 use rand::{CryptoRng, TryCryptoRng};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     Error, StorageKey,
@@ -18,7 +18,10 @@ use crate::{
         sign::{SIGNATURE_LEN, Signature, SigningKey, SigningPublic},
     },
     sealed,
-    wire::codec::{Kind, Reader},
+    wire::{
+        codec::{Kind, Reader},
+        text::{self, serde_by_text},
+    },
 };
 
 /// Who somebody is: the public halves of an [`IdentityKeyPair`], 64 bytes (Ed25519 | X25519).
@@ -65,6 +68,16 @@ impl IdentityKey {
         })
     }
 
+    /// A key that was checked before it was sealed into our own state. (That the X25519 half is canonical is checked
+    /// again: it costs nothing.)
+    pub(crate) fn from_sealed_state(bytes: &[u8; Self::LEN]) -> Result<Self, Error> {
+        let mut reader = Reader::new(bytes);
+        Ok(Self {
+            signing: SigningPublic::from_sealed_state(*reader.array()?),
+            agreement: AgreementPublic::from_bytes(reader.array()?)?,
+        })
+    }
+
     pub(crate) fn signing(&self) -> &SigningPublic {
         &self.signing
     }
@@ -92,7 +105,7 @@ impl IdentityKey {
 
 impl fmt::Display for IdentityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        bech32::encode_to_fmt::<Bech32m, _>(f, TEXT_PREFIX, &self.to_bytes()).map_err(|_| fmt::Error)
+        text::write(f, TEXT_PREFIX, &self.to_bytes())
     }
 }
 
@@ -109,23 +122,11 @@ impl FromStr for IdentityKey {
     /// [`Error::Malformed`] for a wrong checksum, prefix, length, mixed case or padding; [`Error::InvalidKey`]
     /// as in [`IdentityKey::from_bytes`].
     fn from_str(text: &str) -> Result<Self, Error> {
-        let checked = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| Error::Malformed)?;
-        let mut bytes = [0; Self::LEN];
-        let mut read = checked.byte_iter();
-        if read.len() != Self::LEN {
-            return Err(Error::Malformed);
-        }
-        bytes.iter_mut().zip(&mut read).for_each(|(to, from)| *to = from);
-        // One text for one key: this refuses a foreign prefix and non-zero padding bits.
-        let mut canonical = String::new();
-        bech32::encode_to_fmt::<Bech32m, _>(&mut canonical, TEXT_PREFIX, &bytes)
-            .map_err(|_| Error::Malformed)?;
-        if !canonical.eq_ignore_ascii_case(text) {
-            return Err(Error::Malformed);
-        }
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&text::read::<{ Self::LEN }>(TEXT_PREFIX, text)?)
     }
 }
+
+serde_by_text!(IdentityKey);
 
 /// `serde` of an identity key in sealed state: it was checked before it was sealed, and the seal has just been
 /// checked, so opening a session costs no curve arithmetic.
@@ -139,28 +140,6 @@ pub(crate) mod sealed_state {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IdentityKey, D::Error> {
         let (signing, agreement) = Deserialize::deserialize(deserializer)?;
         Ok(IdentityKey { signing: SigningPublic::from_sealed_state(signing), agreement })
-    }
-}
-
-/// The text form in human-readable formats, 64 bytes in binary ones.
-impl Serialize for IdentityKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            serdect::slice::serialize_hex_lower_or_bin(&self.to_bytes(), serializer)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for IdentityKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let key = if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse()
-        } else {
-            Self::from_bytes(&serdect::slice::deserialize_hex_or_bin_vec(deserializer)?)
-        };
-        key.map_err(de::Error::custom)
     }
 }
 

@@ -1,0 +1,55 @@
+//! Public keys as text: bech32m (BIP 350), which finds what was mistyped.
+
+use alloc::string::String;
+use core::fmt;
+
+use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
+
+use crate::Error;
+
+/// Writes the one text form of the bytes, in lower case.
+pub(crate) fn write(f: &mut fmt::Formatter<'_>, prefix: Hrp, bytes: &[u8]) -> fmt::Result {
+    bech32::encode_to_fmt::<Bech32m, _>(f, prefix, bytes).map_err(|_| fmt::Error)
+}
+
+/// Reads the text form of `N` bytes with this prefix, in lower or in upper case; else [`Error::Malformed`].
+pub(crate) fn read<const N: usize>(prefix: Hrp, text: &str) -> Result<[u8; N], Error> {
+    let checked = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| Error::Malformed)?;
+    let mut bytes = [0; N];
+    let mut read = checked.byte_iter();
+    if read.len() != N {
+        return Err(Error::Malformed);
+    }
+    bytes.iter_mut().zip(&mut read).for_each(|(to, from)| *to = from);
+    // One text for one value: this refuses a foreign prefix and non-zero padding bits.
+    let mut canonical = String::new();
+    bech32::encode_to_fmt::<Bech32m, _>(&mut canonical, prefix, &bytes).map_err(|_| Error::Malformed)?;
+    if canonical.eq_ignore_ascii_case(text) { Ok(bytes) } else { Err(Error::Malformed) }
+}
+
+/// `serde` of a public key: the text form in human-readable formats, its bytes in binary ones.
+macro_rules! serde_by_text {
+    ($name:ty) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serdect::slice::serialize_hex_lower_or_bin(&self.to_bytes(), serializer)
+                }
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let key = if deserializer.is_human_readable() {
+                    <alloc::string::String as serde::Deserialize>::deserialize(deserializer)?.parse()
+                } else {
+                    Self::from_bytes(&serdect::slice::deserialize_hex_or_bin_vec(deserializer)?)
+                };
+                key.map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_by_text;
