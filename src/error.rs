@@ -22,6 +22,7 @@ use core::fmt;
 /// | [`PeerRolledBack`](Self::PeerRolledBack) | drop: it stays unreadable | begin anew |
 /// | [`Expired`](Self::Expired) | | fetch a newer bundle; is the clock right? |
 /// | [`ContentTooLong`](Self::ContentTooLong), [`PayloadTooLong`](Self::PayloadTooLong) | was not made | fix the caller |
+/// | [`TooManyDevices`](Self::TooManyDevices) | | remove a device first |
 /// | [`WrongIdentity`](Self::WrongIdentity) | keep | fix the caller |
 /// | [`CounterExhausted`](Self::CounterExhausted) | was not made | begin anew |
 /// | [`NoRandomness`](Self::NoRandomness) | keep, try again later | |
@@ -46,7 +47,7 @@ pub enum Error {
     InvalidKey,
     /// Authentication failed: altered, forged, or sealed for somebody else. One answer for every failed tag.
     Unauthentic,
-    /// A signature of a prekey does not verify.
+    /// A signature of a prekey, or of a device list or an entry of one, does not verify.
     InvalidSignature,
 
     // ---- The conversation: genuine or not, it cannot be read here and now.
@@ -86,6 +87,8 @@ pub enum Error {
     ContentTooLong,
     /// A handshake payload above [`MAX_PAYLOAD_LEN`](crate::MAX_PAYLOAD_LEN) bytes.
     PayloadTooLong,
+    /// A [`DeviceList`](crate::DeviceList) of more than 32 devices.
+    TooManyDevices,
     /// An [`IdentityKeyPair`](crate::IdentityKeyPair) and [`PreKeys`](crate::PreKeys) that do not belong
     /// together.
     WrongIdentity,
@@ -116,7 +119,7 @@ impl fmt::Display for Error {
             Self::UnsupportedVersion => "unsupported version",
             Self::InvalidKey => "invalid public key",
             Self::Unauthentic => "authentication failed: altered, forged, or not for us",
-            Self::InvalidSignature => "invalid signature of a prekey",
+            Self::InvalidSignature => "invalid signature of a prekey or a device list",
             Self::Duplicate => "message received before",
             Self::TooOld => "message too old, its key is gone",
             Self::TooFarAhead => "too many messages missing before this one",
@@ -130,6 +133,7 @@ impl fmt::Display for Error {
             Self::Expired => "signed prekey has expired",
             Self::ContentTooLong => "content too long",
             Self::PayloadTooLong => "handshake payload too long",
+            Self::TooManyDevices => "more devices than a user may have",
             Self::WrongIdentity => "identity and prekeys do not belong together",
             Self::CounterExhausted => "message counter exhausted",
             Self::NoRandomness => "random generator failed",

@@ -192,6 +192,7 @@ mod error;
 mod handshake;
 mod keys;
 mod ratchet;
+mod roster;
 mod sealed;
 mod session;
 #[cfg(feature = "std")]
@@ -205,6 +206,7 @@ pub use keys::{
     IdentityKey, IdentityKeyPair, OneTimePreKey, PreKeyBundle, PreKeys, SignedPreKey, UnixTime,
     VerifiedBundle,
 };
+pub use roster::{Address, DeviceId, DeviceList, UserId};
 pub use sealed::StorageKey;
 pub use session::{Accepted, Session, SessionId};
 pub use wire::{MAX_CONTENT_LEN, MAX_PAYLOAD_LEN, MessageKind, Padding};

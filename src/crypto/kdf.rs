@@ -59,6 +59,16 @@ labels! {
     KEM_CIPHERTEXT = "kem ciphertext";
     /// Body key and nonce out of both message keys.
     MESSAGE = "message";
+    /// Hash that gives a device its id.
+    DEVICE_ID = "device id";
+    /// Signature of a device: whose it is.
+    DEVICE_CLAIM = "device claim";
+    /// Signature of a user's root key over a list of the user's devices.
+    DEVICE_LIST = "device list";
+    /// Hash of a device list, by which the next one names it.
+    DEVICE_LIST_HASH = "device list hash";
+    /// Signature of a user's root key over what a device shows to those who do not have the list.
+    CERTIFICATE = "device certificate";
     /// Secret that hedges the randomness of an identity's prekeys and handshakes.
     HEDGE_SECRET = "hedge secret";
     /// Private keys of a prekey.

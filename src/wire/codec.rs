@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     PreKeyBundle = 3,
     SignedPreKey = 4,
     OneTimePreKey = 5,
+    DeviceList = 6,
     // Sealed state counts down from the top: it never meets the wire.
     SealedIdentity = 11,
     SealedPreKeys = 12,
@@ -71,6 +72,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u32(&mut self) -> Result<u32, Error> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Error> {
+        self.array().map(|bytes| u64::from_be_bytes(*bytes))
     }
 
     /// A byte that is 0 or 1.

@@ -1,0 +1,44 @@
+//! Who a user is, and which devices are theirs (`docs/SPEC.md`, section "Users and devices").
+//!
+//! ```text
+//! RootKey ──signs──> DeviceList (version, previous, expiry, devices)      travels in message content
+//!    │ public half       │ one entry each: IdentityKey, claim ──────┐
+//!  UserId <──claims── IdentityKeyPair of a device                   ▼
+//!    └────────────signs──────────────────────────> Certificate of a device ──> Payload of a handshake
+//! ```
+//!
+//! Both have to agree: the root key says which devices are the user's, and each device says, with a key of its own, whose
+//! it is. Without the first a server could add a device; without the second a user could list somebody else's, and be
+//! shown as the author of what that device writes.
+//!
+//! Nothing below this module knows it: for a session an [`IdentityKey`](crate::IdentityKey) is all that a peer is.
+//!
+//! Not its concern: which lists are known, what time it is, and what to do about a fork.
+
+#![allow(dead_code, reason = "the device layer, which uses it, is being built")]
+
+mod address;
+mod certificate;
+mod claim;
+mod device_id;
+mod known;
+mod list;
+mod payload;
+mod root_key;
+mod user_id;
+
+pub use address::Address;
+pub use device_id::DeviceId;
+pub use list::DeviceList;
+pub use user_id::UserId;
+
+#[allow(unused_imports, reason = "for the device layer")]
+pub(crate) use {
+    certificate::Certificate,
+    claim::{claim, verify_claim},
+    known::{KnownList, Succession},
+    list::MAX_DEVICES,
+    payload::{PAYLOAD_LEN, Payload},
+    root_key::RootKey,
+    user_id::sealed_state as sealed_user_id,
+};
