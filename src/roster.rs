@@ -21,6 +21,8 @@ mod address;
 mod certificate;
 mod claim;
 mod device_id;
+#[cfg(test)]
+mod fixture;
 mod known;
 mod list;
 mod payload;

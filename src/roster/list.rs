@@ -15,13 +15,15 @@ use core::fmt;
 use super::{DeviceId, KnownList, RootKey, Succession, UserId, verify_claim};
 use crate::{
     Error, IdentityKey, UnixTime,
-    crypto::{
-        SUITE,
-        kdf::{self, Label},
-        sign::{SIGNATURE_LEN, Signature},
-    },
-    wire::codec::{Kind, Reader},
+    crypto::{SUITE, kdf::Label, sign::Signature},
+    wire::codec::Kind,
 };
+
+#[cfg(test)]
+mod hostile;
+mod read;
+
+use read::Source;
 
 /// How many devices a user may have. Every message goes to each of them; and it bounds what a stranger's list costs.
 pub(crate) const MAX_DEVICES: u8 = 32;
@@ -54,30 +56,6 @@ struct Entry {
     device: DeviceId,
     identity_key: IdentityKey,
     claim: Signature,
-}
-
-/// Where the bytes of a list come from.
-#[derive(Clone, Copy)]
-enum Source {
-    Peer,
-    /// Every key was checked before it was sealed: no curve arithmetic.
-    SealedState,
-}
-
-impl Source {
-    fn user_id(self, bytes: &[u8; UserId::LEN]) -> Result<UserId, Error> {
-        match self {
-            Self::Peer => UserId::from_bytes(bytes),
-            Self::SealedState => Ok(UserId::from_sealed_state(bytes)),
-        }
-    }
-
-    fn identity_key(self, bytes: &[u8; IdentityKey::LEN]) -> Result<IdentityKey, Error> {
-        match self {
-            Self::Peer => IdentityKey::from_bytes(bytes),
-            Self::SealedState => IdentityKey::from_sealed_state(bytes),
-        }
-    }
 }
 
 impl DeviceList {
@@ -222,55 +200,10 @@ impl DeviceList {
     pub(crate) fn from_sealed_state(bytes: &[u8]) -> Result<Self, Error> {
         Self::read(bytes, Source::SealedState).map(|(list, ..)| list)
     }
-
-    /// The list with no signature checked, the bytes that the root signature covers, and that signature.
-    fn read(bytes: &[u8], source: Source) -> Result<(Self, &[u8], Signature), Error> {
-        let mut reader = Reader::new(bytes);
-        Kind::DeviceList.expect(reader.u8()?)?;
-        let user_id = source.user_id(reader.array()?)?;
-        let version = reader.u32()?;
-        let previous = *reader.array()?;
-        // The first one, and no other, follows nothing.
-        if version == 0 || (version == 1) != (previous == [0; 32]) {
-            return Err(Error::Malformed);
-        }
-        let (issued, expires) = (reader.u64()?, reader.u64()?);
-        if expires <= issued || expires - issued > LIFETIME_SECONDS {
-            return Err(Error::Malformed);
-        }
-        let count = reader.u8()?;
-        if count == 0 || count > MAX_DEVICES {
-            return Err(Error::Malformed);
-        }
-        let mut entries: Vec<Entry> = Vec::with_capacity(count.into());
-        for _ in 0..count {
-            let identity_key = source.identity_key(reader.array()?)?;
-            // One order, and no device twice.
-            if entries.last().is_some_and(|last| last.identity_key >= identity_key) {
-                return Err(Error::Malformed);
-            }
-            let claim = Signature::from_bytes(reader.array()?);
-            entries.push(Entry { device: DeviceId::of(&identity_key), identity_key, claim });
-        }
-        let signature = Signature::from_bytes(reader.array()?);
-        reader.finish()?;
-        let signed = { Reader::new(bytes) }.slice(bytes.len().saturating_sub(SIGNATURE_LEN))?;
-        let list = Self {
-            bytes: bytes.into(),
-            user_id,
-            version,
-            previous,
-            issued: UnixTime::from_secs(issued),
-            expires: UnixTime::from_secs(expires),
-            entries,
-            hash: kdf::hash(Label::DEVICE_LIST_HASH, &[signed]),
-        };
-        Ok((list, signed, signature))
-    }
 }
 
 /// What the root key signs.
-fn message(signed: &[u8]) -> Vec<u8> {
+pub(super) fn message(signed: &[u8]) -> Vec<u8> {
     [Label::DEVICE_LIST.as_bytes(), &[SUITE], signed].concat()
 }
 
