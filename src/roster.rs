@@ -22,7 +22,7 @@ mod certificate;
 mod claim;
 mod device_id;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod known;
 mod list;
 mod payload;

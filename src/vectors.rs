@@ -11,9 +11,11 @@ use rand::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use serde_json::{Value, json};
 
 use crate::{
-    IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime,
-    crypto::recorder::recorded,
+    DeviceList, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime,
+    crypto::recorder::recorded, roster::RootKey,
 };
+
+mod roster;
 
 /// A seeded generator that remembers what it gave.
 struct Recording {
@@ -55,6 +57,8 @@ struct Script {
     bundles: BTreeMap<&'static str, Vec<u8>>,
     messages: Vec<Vec<u8>>,
     snapshots: BTreeMap<&'static str, Vec<u8>>,
+    roots: BTreeMap<&'static str, RootKey>,
+    lists: Vec<DeviceList>,
     steps: Vec<Value>,
 }
 
@@ -68,6 +72,8 @@ impl Script {
             bundles: BTreeMap::new(),
             messages: Vec::new(),
             snapshots: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            lists: Vec::new(),
             steps: Vec::new(),
         }
     }

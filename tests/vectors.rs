@@ -12,7 +12,10 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use serde_json::Value;
-use subrosa::{IdentityKey, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime};
+use subrosa::{
+    Address, DeviceId, DeviceList, IdentityKey, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session,
+    StorageKey, UnixTime, UserId,
+};
 
 mod common;
 use common::Replay;
@@ -130,4 +133,56 @@ fn frozen_transcripts_replay() {
         let steps = replay(&directory.join(name).with_extension("json"));
         assert!(steps > 8, "{name} has {steps} steps");
     }
+}
+
+/// What everybody can check of users and devices. (Root keys, claims, certificates and the succession of lists are not in
+/// the public API: a unit test and `tests/interop` compare those.)
+#[test]
+fn frozen_device_lists_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/roster.json");
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut keys = HashMap::<&str, IdentityKey>::new();
+    let mut users = HashMap::<&str, UserId>::new();
+    let (mut read, mut refused) = (0, 0);
+    for step in file["steps"].as_array().unwrap() {
+        let who = step["who"].as_str().unwrap();
+        match step["op"].as_str().unwrap() {
+            "identity" => {
+                keys.insert(who, step["text"].as_str().unwrap().parse().unwrap());
+            }
+            "root" => {
+                let user = UserId::from_bytes(&bytes(step, "user_id")).unwrap();
+                assert_eq!(user.to_string(), step["text"]);
+                assert_eq!(step["text"].as_str().unwrap().parse(), Ok(user));
+                users.insert(who, user);
+            }
+            "device" => {
+                let device = DeviceId::of(&keys[who]);
+                assert_eq!(device.to_string(), step["device_id"]);
+                let address = Address { user: users[step["user"].as_str().unwrap()], device };
+                assert_eq!(step["address"].as_str().unwrap().parse(), Ok(address));
+            }
+            "list" => {
+                let list = DeviceList::from_bytes(&bytes(step, "list")).unwrap();
+                assert_eq!(list.to_bytes(), bytes(step, "list"));
+                assert_eq!(list.user_id(), &users[who]);
+                assert_eq!(list.version(), step["version"]);
+                assert_eq!(list.hash()[..], bytes(step, "hash"));
+                assert_eq!(list.issued().as_secs(), step["issued"]);
+                let devices = step["devices"].as_array().unwrap();
+                assert_eq!(list.devices().count(), devices.len());
+                for name in devices {
+                    assert!(list.contains(&DeviceId::of(&keys[name.as_str().unwrap()])));
+                }
+                read += 1;
+            }
+            "read_list" => {
+                let error = DeviceList::from_bytes(&bytes(step, "list")).unwrap_err();
+                assert_eq!(format!("{error:?}"), step["error"]);
+                refused += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(read > 5 && refused > 15, "{read} read, {refused} refused");
 }

@@ -38,3 +38,32 @@ impl FromStr for Address {
         Ok(Self { user: user.parse()?, device: device.parse()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::roster::fixture::{device, root};
+
+    #[test]
+    fn has_one_text_form() {
+        let (user, device) = (*root(1).user_id(), DeviceId::of(device(1).identity_key()));
+        let address = Address { user, device };
+        let text = format!("{address}");
+        assert_eq!(text, format!("{user}/{device}"));
+        assert_eq!(format!("{address:?}"), format!("Address({text})"));
+        assert_eq!(text.parse(), Ok(address));
+        for wrong in [
+            format!("{user}{device}"),
+            format!("{user}/"),
+            format!("/{device}"),
+            format!("{device}/{user}"),
+            format!("{user}/{device}/"),
+            format!("{user}//{device}"),
+            format!("{user} / {device}"),
+        ] {
+            assert_eq!(wrong.parse::<Address>(), Err(Error::Malformed), "{wrong}");
+        }
+    }
+}

@@ -75,3 +75,46 @@ impl FromStr for DeviceId {
         Ok(Self(id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::roster::fixture::device;
+
+    #[test]
+    fn is_of_both_halves_of_the_key() {
+        let (one, other) = (device(1).identity_key().to_bytes(), device(2).identity_key().to_bytes());
+        let mut ids = [[&one[..32], &one[32..]], [&one[..32], &other[32..]], [&other[..32], &one[32..]]]
+            .map(|halves| DeviceId::of(&IdentityKey::from_bytes(&halves.concat()).unwrap()))
+            .to_vec();
+        assert_eq!(ids[0].to_bytes(), kdf::hash(Label::DEVICE_ID, &[&one])[..16]);
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
+    }
+
+    #[test]
+    fn has_one_text_form() {
+        let id = DeviceId::from_bytes(core::array::from_fn(|i| i as u8 * 17));
+        let text = format!("{id}");
+        assert_eq!(text, "00112233445566778899aabbccddeeff");
+        assert_eq!(format!("{id:?}"), format!("DeviceId({text})"));
+        assert_eq!(text.parse(), Ok(id));
+        for wrong in [
+            text.to_uppercase(),
+            text[..31].into(),
+            text[..30].into(),
+            format!("{text}0"),
+            format!("{text}00"),
+            format!("+{}", &text[1..]),
+            format!("{}g", &text[..31]),
+            format!("{} ", &text[..31]),
+            format!("{}\u{e9}", &text[..30]),
+            "".into(),
+        ] {
+            assert_eq!(wrong.parse::<DeviceId>(), Err(Error::Malformed), "{wrong}");
+        }
+    }
+}

@@ -50,7 +50,7 @@ pub(super) fn list(root: &RootKey, previous: Option<&DeviceList>, count: u64) ->
 }
 
 /// Changes a list, and has the root sign it as it is then.
-pub(super) fn altered(root: &RootKey, list: &DeviceList, alter: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(crate) fn altered(root: &RootKey, list: &DeviceList, alter: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = list.to_bytes();
     bytes.truncate(bytes.len() - SIGNATURE_LEN);
     alter(&mut bytes);

@@ -71,3 +71,58 @@ impl fmt::Debug for RootKey {
         write!(f, "RootKey({}, [secret])", self.user_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use chacha20::ChaCha20Rng;
+    use rand::SeedableRng;
+
+    use super::*;
+
+    struct Broken;
+
+    impl rand::TryRng for Broken {
+        type Error = core::fmt::Error;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Err(core::fmt::Error)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Err(core::fmt::Error)
+        }
+
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
+            Err(core::fmt::Error)
+        }
+    }
+
+    impl TryCryptoRng for Broken {}
+
+    #[test]
+    fn is_made_of_its_seed() {
+        let drawn = RootKey::generate(&mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+        let again = RootKey::from_seed(&drawn.seed());
+        assert_eq!(again.user_id(), drawn.user_id());
+        assert_ne!(RootKey::generate(&mut ChaCha20Rng::seed_from_u64(2)).unwrap().user_id(), drawn.user_id());
+        assert_eq!(drawn.user_id().verify(b"message", &again.sign(b"message")), Ok(()));
+        assert_eq!(RootKey::generate(&mut Broken).err(), Some(Error::NoRandomness));
+    }
+
+    /// RFC 8032 section 7.1, test 1.
+    #[test]
+    fn user_id_is_the_public_key() {
+        let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+        let root = RootKey::from_seed(&Secret::new(seed.try_into().unwrap()));
+        let public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        assert_eq!(hex::encode(root.user_id().to_bytes()), public);
+    }
+
+    #[test]
+    fn a26_debug_shows_nothing_of_the_key() {
+        let root = RootKey::from_seed(&Secret::new([0xab; 32]));
+        assert_eq!(format!("{root:?}"), format!("RootKey({}, [secret])", root.user_id()));
+    }
+}

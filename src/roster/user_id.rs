@@ -100,3 +100,75 @@ pub(crate) mod sealed_state {
         Deserialize::deserialize(deserializer).map(|bytes| UserId::from_sealed_state(&bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::roster::fixture::{bad_keys, root};
+
+    #[test]
+    fn a29_weak_and_non_canonical_root_keys_are_refused() {
+        for bad in bad_keys() {
+            assert_eq!(UserId::from_bytes(&bad), Err(Error::InvalidKey));
+            let text = format!("{}", UserId::from_sealed_state(&bad));
+            assert_eq!(text.parse::<UserId>(), Err(Error::InvalidKey));
+            let sealed = postcard::to_allocvec(&bad[..]).unwrap();
+            assert!(postcard::from_bytes::<UserId>(&sealed).is_err());
+        }
+    }
+
+    #[test]
+    fn has_one_text_form() {
+        let user = *root(1).user_id();
+        let text = format!("{user}");
+        assert!(text.starts_with("sruser1") && text.len() == 65, "{text}");
+        assert_eq!(format!("{user:?}"), format!("UserId({text})"));
+        assert_eq!(text.parse(), Ok(user));
+        assert_eq!(text.to_uppercase().parse(), Ok(user));
+        let write = |prefix, bytes: &[u8]| bech32::encode::<bech32::Bech32m>(prefix, bytes).unwrap();
+        let bytes = user.to_bytes();
+        let identity = Hrp::parse_unchecked("srid");
+        let without_m = bech32::encode::<bech32::Bech32>(TEXT_PREFIX, &bytes).unwrap();
+        let mixed = format!("{}{}", text[..20].to_uppercase(), &text[20..]);
+        for wrong in [
+            write(identity, &bytes),
+            write(TEXT_PREFIX, &bytes[..31]),
+            write(TEXT_PREFIX, &[&bytes[..], &[0]].concat()),
+            without_m,
+            mixed,
+            format!("{text} "),
+            text[..64].into(),
+        ] {
+            assert_eq!(wrong.parse::<UserId>(), Err(Error::Malformed), "{wrong}");
+        }
+        for at in 0..text.len() {
+            let mut slipped = text.clone().into_bytes();
+            slipped[at] = if slipped[at] == b'q' { b'p' } else { b'q' };
+            let slipped = alloc::string::String::from_utf8(slipped).unwrap();
+            assert_eq!(slipped.parse::<UserId>(), Err(Error::Malformed), "{slipped}");
+        }
+    }
+
+    #[test]
+    fn a25_has_32_bytes() {
+        let bytes = [root(1).user_id().to_bytes().as_slice(), &[0]].concat();
+        for len in (0..=33).filter(|len| *len != 32) {
+            assert_eq!(UserId::from_bytes(&bytes[..len]), Err(Error::Malformed));
+        }
+        assert_eq!(UserId::from_bytes(&bytes[..32]), Ok(*root(1).user_id()));
+    }
+
+    #[test]
+    fn sealed_state_is_the_plain_bytes() {
+        #[derive(Serialize, Deserialize)]
+        struct State(#[serde(with = "sealed_state")] UserId);
+
+        let user = *root(1).user_id();
+        let sealed = postcard::to_allocvec(&State(user)).unwrap();
+        assert_eq!(sealed, user.to_bytes());
+        assert_eq!(postcard::from_bytes::<State>(&sealed).unwrap().0, user);
+        assert!(postcard::from_bytes::<State>(&sealed[..31]).is_err());
+    }
+}

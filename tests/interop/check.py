@@ -14,13 +14,13 @@ import subrosa
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from subrosa import (
     AEAD, CT1, CT2, HEADER_TYPE, KIND_INITIAL, KIND_RATCHET, NONE, SUITE, VECTOR, VECTOR_ACK, XAEAD, Braid, Bundle,
-    Codewords, Identity, Message, Prekeys, PrivatePrekey, ProtocolError, Sessions, accept, body_key,
-    encode_body, identity_from_text, identity_text, initiate, u8, u32,
+    Codewords, DeviceList, Identity, Message, Payload, Prekeys, PrivatePrekey, ProtocolError, Sessions, accept, body_key,
+    ed25519_public, encode_body, identity_from_text, identity_text, initiate, u8, u32,
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-REQUIRED = {"epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "skips", "turns"}
-FEWEST_FILES = 7
+REQUIRED = {"epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns"}
+FEWEST_FILES = 8
 FEWEST_EPOCHS = {"epochs": 5, "turns": 1}
 
 COMMON = {"who", "op", "random", "secrets"}
@@ -36,6 +36,13 @@ FIELDS = {
     "reopen": [set()],
     "snapshot": [set()],
     "restore": [set()],
+    "root": [{"user_id", "text"}],
+    "device": [{"user", "device_id", "address", "claim"}],
+    "list": [{"previous", "devices", "issued", "version", "list", "hash"}],
+    "compare": [{"list", "known", "succession"}],
+    "read_list": [{"list", "error"}],
+    "payload": [{"user", "list", "recipient", "payload"}],
+    "read_payload": [{"payload", "error"}],
 }
 SECRETS = {
     "prekey private key", "prekey KEM seed",
@@ -180,6 +187,7 @@ class Replay:
         self.identities, self.prekeys, self.bundles, self.now = {}, {}, {}, None
         self.sessions, self.snapshots, self.messages = {}, {}, []
         self.roots = {}  # (session id, epoch): PQ root
+        self.users, self.claims, self.lists = {}, {}, []  # root seeds; claims by device
 
     def step(self, s):
         op, who = s["op"], s["who"]
@@ -290,6 +298,58 @@ class Replay:
         self.sessions[who] = self.snapshots[who].clone()
         self.sessions[who].reopen(rng)
 
+    def op_root(self, s, who, rng, trace):
+        seed = self.users[who] = rng(32)
+        user = ed25519_public(seed)
+        same("user id", user.hex(), s["user_id"])
+        same("text", subrosa.user_text(user), s["text"])
+        same("user id of text", subrosa.user_from_text(s["text"]), user)
+        same("user id of upper-case text", subrosa.user_from_text(s["text"].upper()), user)
+
+    def op_device(self, s, who, rng, trace):
+        identity, user = self.identities[who], ed25519_public(self.users[s["user"]])
+        same("device id", subrosa.device_id(identity.key).hex(), s["device_id"])
+        same("address", subrosa.address_text(user, subrosa.device_id(identity.key)), s["address"])
+        self.claims[who] = identity.sign(subrosa.claim_message(user, identity.key))
+        same("claim", self.claims[who].hex(), s["claim"])
+
+    def op_list(self, s, who, rng, trace):
+        previous = None if s["previous"] is None else self.lists[s["previous"]]
+        entries = [(self.identities[d].key, self.claims[d]) for d in s["devices"]]
+        ours = DeviceList.sign(self.users[who], previous, entries, s["issued"])
+        same("list", ours.encode().hex(), s["list"])
+        theirs = DeviceList.decode(bytes.fromhex(s["list"]))
+        same("list read", theirs, ours)
+        same("hash", theirs.hash.hex(), s["hash"])
+        same("version", theirs.version, s["version"])
+        self.lists.append(theirs)
+        for at in range(len(ours.encode())):
+            bad = flipped(ours.encode(), at)
+            names = "Malformed InvalidKey InvalidSignature UnsupportedVersion"
+            refused(names, f"list, byte {at}", lambda: DeviceList.decode(bad))
+
+    def op_compare(self, s, who, rng, trace):
+        known = self.lists[s["known"]]
+        same("succession", subrosa.succession(self.lists[s["list"]], known.version, known.hash), s["succession"])
+
+    def op_read_list(self, s, who, rng, trace):
+        refused(s["error"], "list", lambda: DeviceList.decode(bytes.fromhex(s["list"])))
+
+    def op_payload(self, s, who, rng, trace):
+        ik, recipient = self.identities[who].key, ed25519_public(self.users[s["recipient"]])
+        ours = Payload.make(self.users[s["user"]], ik, self.claims[who], self.lists[s["list"]], recipient)
+        same("payload", ours.encode().hex(), s["payload"])
+        theirs = Payload.decode(bytes.fromhex(s["payload"]))
+        same("payload read", theirs, ours)
+        theirs.verify(ik)
+
+    def op_read_payload(self, s, who, rng, trace):
+        action = lambda: Payload.decode(bytes.fromhex(s["payload"])).verify(self.identities[who].key)  # noqa: E731
+        if s["error"] is None:
+            action()
+        else:
+            refused(s["error"], "payload", action)
+
 
 def replay(path):
     def unique(pairs):
@@ -309,7 +369,7 @@ def replay(path):
         except Exception as e:
             raise Disagreement(f"{path.name}, step {i} ({s.get('who')}: {s.get('op')})") from e
         secrets += len(s["secrets"])
-    same(f"{path.name}, epochs", max(s.pq.newest for s in r.sessions.values()) >= fewest, True)
+    same(f"{path.name}, epochs", max((s.pq.newest for s in r.sessions.values()), default=0) >= fewest, True)
     print(f"{path.name}: {len(file['steps'])} steps, {len(r.messages)} messages, {secrets} secrets agree")
     return len(file["steps"])
 

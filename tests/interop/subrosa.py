@@ -89,6 +89,11 @@ L_AUTHENTICATOR = _label("pq authenticator")
 L_KEM_HEADER = _label("kem header")
 L_KEM_CIPHERTEXT = _label("kem ciphertext")
 L_MESSAGE = _label("message")
+L_DEVICE_ID = _label("device id")
+L_DEVICE_CLAIM = _label("device claim")
+L_DEVICE_LIST = _label("device list")
+L_DEVICE_LIST_HASH = _label("device list hash")
+L_CERTIFICATE = _label("device certificate")
 L_HEDGE_SECRET = _label("hedge secret")
 L_HEDGED_PREKEY = _label("hedged prekey")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
@@ -348,7 +353,6 @@ class Identity:
 BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 BECH32M = 0x2BC830A3
 HRP = "srid"
-TEXT_LENGTH = len(HRP) + 1 + 103 + 6  # 64 bytes are 103 characters, of which the last has 3 bits of padding
 
 
 def _bech32_polymod(values):
@@ -362,41 +366,55 @@ def _bech32_polymod(values):
     return c
 
 
-def _bech32_hrp():
-    return [ord(x) >> 5 for x in HRP] + [0] + [ord(x) & 31 for x in HRP]
+def _bech32_hrp(hrp):
+    return [ord(x) >> 5 for x in hrp] + [0] + [ord(x) & 31 for x in hrp]
 
 
-def bech32_text(words, constant=BECH32M):
+def bech32_text(words, constant=BECH32M, hrp=HRP):
     """The text of 5-bit words. Another constant makes other checksums, for tests."""
-    check = _bech32_polymod(_bech32_hrp() + words + [0] * 6) ^ constant
+    check = _bech32_polymod(_bech32_hrp(hrp) + words + [0] * 6) ^ constant
     words = words + [check >> 5 * (5 - i) & 31 for i in range(6)]
-    return HRP + "1" + "".join(BECH32_ALPHABET[w] for w in words)
+    return hrp + "1" + "".join(BECH32_ALPHABET[w] for w in words)
+
+
+def key_words(b):
+    """5-bit words: 103 of 64 bytes, the last with 3 bits of padding, and 52 of 32 bytes, the last with 4."""
+    padding = -8 * len(b) % 5
+    n, count = number(b) << padding, (8 * len(b) + padding) // 5
+    return [n >> 5 * (count - 1 - i) & 31 for i in range(count)]
 
 
 def identity_words(ik):
-    n = int.from_bytes(ik, "big") << 3  # 512 bits and 3 of padding
-    return [n >> 5 * (102 - i) & 31 for i in range(103)]
+    return key_words(ik)
 
 
 def identity_text(ik):
     return bech32_text(identity_words(ik))
 
 
-def identity_from_text(text):
-    if len(text) != TEXT_LENGTH or text not in (text.lower(), text.upper()) or not text.isascii():
-        raise ProtocolError("Malformed", "length or mixed case")
+def bytes_from_text(text, hrp, length):
+    """The bytes of a text form of this human-readable part and of so many bytes."""
+    padding = -8 * length % 5
+    if len(text) != len(hrp) + 1 + (8 * length + padding) // 5 + 6:
+        raise ProtocolError("Malformed", "length")
+    if text not in (text.lower(), text.upper()) or not text.isascii():
+        raise ProtocolError("Malformed", "mixed case")
     text = text.lower()
-    if not text.startswith(HRP + "1"):
+    if not text.startswith(hrp + "1"):
         raise ProtocolError("Malformed", "human-readable part")
-    words = [BECH32_ALPHABET.find(x) for x in text[len(HRP) + 1 :]]
-    if -1 in words or _bech32_polymod(_bech32_hrp() + words) != BECH32M:
+    words = [BECH32_ALPHABET.find(x) for x in text[len(hrp) + 1 :]]
+    if -1 in words or _bech32_polymod(_bech32_hrp(hrp) + words) != BECH32M:
         raise ProtocolError("Malformed", "character or checksum")
     n = 0
     for w in words[:-6]:
         n = n << 5 | w
-    if n & 7:
+    if n & (1 << padding) - 1:
         raise ProtocolError("Malformed", "padding bits")
-    ik = (n >> 3).to_bytes(64, "big")
+    return (n >> padding).to_bytes(length, "big")
+
+
+def identity_from_text(text):
+    ik = bytes_from_text(text, HRP, 64)
     check_identity_key(ik)
     return ik
 
@@ -1704,3 +1722,193 @@ def open_state(storage_key, kind, context, sealed):
         if e.name == "UnsupportedVersion":
             raise
         raise ProtocolError("SealBroken", str(e)) from None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 17: users and devices
+
+KIND_LIST = 0x61
+USER_HRP = "sruser"
+MAX_DEVICES = 32
+LIST_LIFETIME = 90 * DAY
+PAYLOAD_VERSION = 1
+PAYLOAD_LENGTH = 256
+
+
+class Fields:
+    """Cuts bytes from the front."""
+
+    def __init__(self, b):
+        self.left = b
+
+    def take(self, n):
+        if len(self.left) < n:
+            raise ProtocolError("Malformed", "too short")
+        taken, self.left = self.left[:n], self.left[n:]
+        return taken
+
+    def number(self, n):
+        return number(self.take(n))
+
+
+def check_signature(key, signature, m):
+    if not ed25519_verify(key, signature, m):
+        raise ProtocolError("InvalidSignature")
+
+
+# 17.1
+
+
+def user_text(user):
+    return bech32_text(key_words(user), hrp=USER_HRP)
+
+
+def user_from_text(text):
+    user = bytes_from_text(text, USER_HRP, 32)
+    check_ed25519_key(user)
+    return user
+
+
+# 17.2
+
+
+def device_id(ik):
+    return H(L_DEVICE_ID, ik)[:16]
+
+
+def address_text(user, device):
+    return f"{user_text(user)}/{device.hex()}"
+
+
+def claim_message(user, ik):
+    return L_DEVICE_CLAIM + SUITE + user + ik
+
+
+# 17.3
+
+
+@dataclass
+class DeviceList:
+    user: bytes
+    version: int
+    previous: bytes
+    issued: int
+    expires: int
+    entries: list  # of (IK, claim)
+    signature: bytes = b""
+
+    def signed_part(self):
+        head = u8(KIND_LIST) + self.user + u32(self.version) + self.previous + u64(self.issued) + u64(self.expires)
+        return head + u8(len(self.entries)) + b"".join(ik + claim for ik, claim in self.entries)
+
+    def encode(self):
+        return self.signed_part() + self.signature
+
+    @property
+    def hash(self):
+        return H(L_DEVICE_LIST_HASH, self.signed_part())
+
+    @classmethod
+    def sign(cls, root_seed, previous, entries, issued):
+        version, before = (previous.version + 1, previous.hash) if previous else (1, bytes(32))
+        made = cls(ed25519_public(root_seed), version, before, issued, issued + LIST_LIFETIME, sorted(entries))
+        made.signature = ed25519_sign(root_seed, L_DEVICE_LIST + SUITE + made.signed_part())
+        return made
+
+    @classmethod
+    def decode(cls, b):
+        """The encoding from front to back, then the root signature, then the claims."""
+        check_kind(b, KIND_LIST)
+        f = Fields(b[1:])
+        user = f.take(32)
+        check_ed25519_key(user)
+        version, previous = f.number(4), f.take(32)
+        if version == 0 or (version == 1) != (previous == bytes(32)):
+            raise ProtocolError("Malformed", "version and previous")
+        issued, expires = f.number(8), f.number(8)
+        if not 0 < expires - issued <= LIST_LIFETIME:
+            raise ProtocolError("Malformed", "lifetime")
+        count = f.number(1)
+        if not 1 <= count <= MAX_DEVICES:
+            raise ProtocolError("Malformed", "count")
+        entries = []
+        for _ in range(count):
+            ik = f.take(64)
+            check_identity_key(ik)
+            if entries and entries[-1][0] >= ik:
+                raise ProtocolError("Malformed", "order")
+            entries.append((ik, f.take(64)))
+        read = cls(user, version, previous, issued, expires, entries, f.take(64))
+        if f.left:
+            raise ProtocolError("Malformed", "trailing bytes")
+        check_signature(user, read.signature, L_DEVICE_LIST + SUITE + read.signed_part())
+        for ik, claim in entries:
+            check_signature(ik[:32], claim, claim_message(user, ik))
+        return read
+
+
+# 17.4
+
+
+def succession(new, known_version, known_hash):
+    if new.version < known_version:
+        return "Older"
+    if new.version == known_version:
+        return "Same" if new.hash == known_hash else "Forked"
+    if new.version == known_version + 1 and new.previous != known_hash:
+        return "Forked"
+    return "Newer"
+
+
+# 17.5
+
+
+@dataclass
+class Payload:
+    user: bytes
+    list_version: int
+    list_hash: bytes
+    expires: int
+    claim: bytes
+    root_signature: bytes
+    recipient: bytes
+
+    def certificate_message(self, ik):
+        named = u32(self.list_version) + self.list_hash + u64(self.expires)
+        return L_CERTIFICATE + SUITE + self.user + ik + named
+
+    @classmethod
+    def make(cls, root_seed, ik, claim, device_list, recipient):
+        user = ed25519_public(root_seed)
+        made = cls(user, device_list.version, device_list.hash, device_list.expires, claim, b"", recipient)
+        made.root_signature = ed25519_sign(root_seed, made.certificate_message(ik))
+        return made
+
+    def encode(self):
+        b = u8(PAYLOAD_VERSION) + self.user + u32(self.list_version) + self.list_hash + u64(self.expires)
+        b += self.claim + self.root_signature + self.recipient
+        return b + bytes(PAYLOAD_LENGTH - len(b))
+
+    @classmethod
+    def decode(cls, b):
+        if not b:
+            raise ProtocolError("Malformed", "empty")
+        if b[0] != PAYLOAD_VERSION:
+            raise ProtocolError("UnsupportedVersion")
+        if len(b) != PAYLOAD_LENGTH:
+            raise ProtocolError("Malformed", "length")
+        f = Fields(b[1:])
+        user = f.take(32)
+        check_ed25519_key(user)
+        version, list_hash = f.number(4), f.take(32)
+        if version == 0:
+            raise ProtocolError("Malformed", "list version")
+        read = cls(user, version, list_hash, f.number(8), f.take(64), f.take(64), f.take(32))
+        check_ed25519_key(read.recipient)
+        if any(f.left):
+            raise ProtocolError("Malformed", "zeros")
+        return read
+
+    def verify(self, ik):
+        check_signature(self.user, self.root_signature, self.certificate_message(ik))
+        check_signature(ik[:32], self.claim, claim_message(self.user, ik))
