@@ -8,15 +8,19 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use std::fmt::{Debug, Display};
+use std::{
+    fmt::{Debug, Display},
+    hash::Hash,
+};
 
 use proptest::prelude::*;
 use rand::Rng;
 use serde::{Serialize, de::DeserializeOwned};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use subrosa::{
-    Accepted, Error, IdentityKey, IdentityKeyPair, MessageKind, OneTimePreKey, Padding, PreKeyBundle,
-    PreKeys, Session, SessionId, SignedPreKey, StorageKey, UnixTime, VerifiedBundle,
+    Accepted, Address, DeviceId, DeviceList, Error, IdentityKey, IdentityKeyPair, MessageKind, OneTimePreKey,
+    Padding, PreKeyBundle, PreKeys, Session, SessionId, SignedPreKey, StorageKey, UnixTime, UserId,
+    VerifiedBundle,
 };
 
 mod common;
@@ -39,6 +43,10 @@ assert_impl_all!(UnixTime: Serialize, DeserializeOwned, Ord);
 assert_impl_all!(Padding: Serialize, DeserializeOwned, Default);
 assert_impl_all!(SessionId: Serialize, DeserializeOwned, Ord, Display);
 assert_impl_all!(MessageKind: Copy, Eq);
+assert_impl_all!(UserId: Serialize, DeserializeOwned, Copy, Ord, Hash, Display, Debug);
+assert_impl_all!(DeviceId: Serialize, DeserializeOwned, Copy, Ord, Hash, Display, Debug);
+assert_impl_all!(Address: Copy, Ord, Hash, Display, Debug);
+assert_impl_all!(DeviceList: Clone, Eq, Debug, Send, Sync);
 
 /// Through JSON (text) and postcard (binary), and bytes that are cut short.
 fn through_serde<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> String {
@@ -56,6 +64,16 @@ fn public_values_go_through_bytes_and_serde() {
     let key = *pair.bob.identity_key();
     assert_eq!(IdentityKey::from_bytes(&key.to_bytes()), Ok(key));
     assert_eq!(through_serde(&key), format!("\"{key}\""));
+
+    // Every Ed25519 key is somebody's.
+    let user = UserId::from_bytes(&key.to_bytes()[..UserId::LEN]).unwrap();
+    assert_eq!(UserId::from_bytes(&user.to_bytes()), Ok(user));
+    assert_eq!(through_serde(&user), format!("\"{user}\""));
+    let device = DeviceId::of(&key);
+    assert_eq!(DeviceId::from_bytes(device.to_bytes()), device);
+    through_serde(&device);
+    let address = Address { user, device };
+    assert_eq!(address.to_string().parse(), Ok(address));
 
     let signed = pair.prekeys.signed_prekey();
     let bytes = signed.to_bytes();
