@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use subrosa::{IdentityKey, SignedPreKey};
+use subrosa::{Address, DeviceId, IdentityKey, SignedPreKey, UserId};
 use subrosa_fuzz::FIXTURE;
 
 use Step::{Deliver, Lose, Repeat, Restart, Send};
@@ -26,7 +26,15 @@ fn decode() -> io::Result<()> {
     write("decode", "one_time_prekey", &bundle[flag + 1..])?;
     write("decode", "identity", &with_one_time.identity_key().to_bytes())?;
     write("decode", "identity_text", text.as_bytes())?;
-    write("decode", "identity_upper_text", text.to_uppercase().as_bytes())
+    write("decode", "identity_upper_text", text.to_uppercase().as_bytes())?;
+    let identity_key = with_one_time.identity_key();
+    if let Ok(user) = UserId::from_bytes(&identity_key.to_bytes()[..UserId::LEN]) {
+        let device = DeviceId::of(identity_key);
+        write("decode", "user", &user.to_bytes())?;
+        write("decode", "device_text", device.to_string().as_bytes())?;
+        write("decode", "address_text", Address { user, device }.to_string().as_bytes())?;
+    }
+    Ok(())
 }
 
 fn messages() -> io::Result<()> {

@@ -2,13 +2,35 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use subrosa::{IdentityKey, MessageKind, OneTimePreKey, PreKeyBundle, Session, SignedPreKey};
+use subrosa::{
+    Address, DeviceId, DeviceList, IdentityKey, MessageKind, OneTimePreKey, PreKeyBundle, Session,
+    SignedPreKey, UserId,
+};
 use subrosa_fuzz::{FIXTURE, NOW, rng};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(key) = IdentityKey::from_bytes(bytes) {
         assert_eq!(key.to_bytes(), bytes);
         assert_eq!(key.to_string().parse(), Ok(key));
+    }
+    if let Ok(user) = UserId::from_bytes(bytes) {
+        assert_eq!(user.to_bytes(), bytes);
+        assert_eq!(user.to_string().parse(), Ok(user));
+    }
+    if let Ok(text) = str::from_utf8(bytes)
+        && let Ok(address) = text.parse::<Address>()
+    {
+        assert!(address.to_string().eq_ignore_ascii_case(text));
+    }
+    if let Ok(text) = str::from_utf8(bytes)
+        && let Ok(device) = text.parse::<DeviceId>()
+    {
+        assert_eq!(device.to_string(), text);
+    }
+    if let Ok(list) = DeviceList::from_bytes(bytes) {
+        assert_eq!(list.to_bytes(), bytes);
+        assert!(list.devices().is_sorted());
+        assert!(list.devices().all(|key| list.contains(&DeviceId::of(key))));
     }
     if let Ok(text) = str::from_utf8(bytes)
         && let Ok(key) = text.parse::<IdentityKey>()
