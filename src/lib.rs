@@ -1,5 +1,46 @@
-//! End-to-end encrypted messaging: a post-quantum hybrid handshake with a sealed sender, a double ratchet with
-//! encrypted headers, padding on by default.
+//! End-to-end encrypted messaging: users with several devices over a durable store, a post-quantum hybrid handshake with
+//! a sealed sender, a double ratchet with encrypted headers, padding on by default.
+//!
+//! There are two layers. [`Device`] is what an app uses. It needs `std`, and a [`Store`](store::Store):
+//!
+//! ```
+//! use subrosa::{Device, Event, PreKeyBundle, StorageKey, store::SqliteStore};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let dir = std::env::temp_dir().join(format!("rose-{}", std::process::id())); // where your app keeps its data
+//!     std::fs::create_dir_all(&dir)?;
+//!     let (alices, bobs) = (StorageKey::generate(), StorageKey::generate()); // each in its platform's keychain
+//!     let mut alice = Device::create(SqliteStore::open(dir.join("alice.db"))?, &alices)?;
+//!     let mut bob = Device::create(SqliteStore::open(dir.join("bob.db"))?, &bobs)?;
+//!
+//!     // Bob's app uploads his list of devices and his prekeys; Alice's fetches them. She has his id from himself.
+//!     let public = bob.publication(0)?;
+//!     let one_time = public.one_time_prekeys.first().cloned();
+//!     let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey.clone(), one_time);
+//!     bob.published(&public)?;
+//!     alice.provide(&public.list.to_bytes())?;
+//!     alice.provide(&bundle.to_bytes())?;
+//!
+//!     // Encrypted for all devices of Bob's. It stays in her outbox until the server has it, whatever crashes.
+//!     for out in alice.send(&bob.user(), b"Meet me under the rose.")? {
+//!         let received = bob.receive(&out.bytes, None)?; // over any transport, to `out.to`
+//!         alice.sent([out.id])?;
+//!         for got in received {
+//!             if let Event::Message { content, .. } = &got.event {
+//!                 assert_eq!((got.from, &content[..]), (alice.address(), &b"Meet me under the rose."[..]));
+//!             }
+//!             bob.acknowledge([got.id])?; // it stays in his inbox until his app has it
+//!         }
+//!     }
+//!     drop(alice);
+//!     let mut alice = Device::open(SqliteStore::open(dir.join("alice.db"))?, &alices)?; // tomorrow
+//!     let reply = bob.send(&alice.user(), b"At noon.")?;
+//!     assert_eq!(alice.receive(&reply[0].bytes, Some(&bob.user()))?.len(), 1);
+//!     Ok(std::fs::remove_dir_all(&dir)?)
+//! }
+//! ```
+//!
+//! [`Session`] is what is below it: two identities and one conversation, without I/O or a clock, with `alloc` alone:
 //!
 //! ```
 //! use subrosa::{IdentityKeyPair, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime};
@@ -36,6 +77,18 @@
 //!
 //! | you want to | use |
 //! |---|---|
+//! | be a user, on a first device | [`Device::create`], [`Device::open`] |
+//! | send, receive | [`Device::send`], [`Device::outbox`], [`Device::receive`], [`Device::inbox`] |
+//! | serve others' first messages | [`Device::publication`], [`Device::maintain`] |
+//! | know who a user is | [`UserId`], which prints as checksummed text; [`Device::set_trust`] |
+//! | have a second device; lose the first | [`Link`], [`Device::unlink`], [`Device::backup`], [`Device::restore`] |
+//! | keep state elsewhere than in SQLite | [`store::Store`], [`store::conformance`] |
+//! | know what to do when a call fails | the table of [`DeviceError`] |
+//!
+//! And with sessions alone:
+//!
+//! | you want to | use |
+//! |---|---|
 //! | make or keep a device's keys | [`IdentityKeyPair`], [`PreKeys`] |
 //! | know who somebody is | [`IdentityKey`], which prints as checksummed text |
 //! | write to somebody for the first time | [`PreKeyBundle`] → [`verify`](PreKeyBundle::verify) → [`Session::initiate`] |
@@ -44,14 +97,14 @@
 //! | store | [`StorageKey`], and `seal` and `open` of each of the above |
 //! | know what to do when a call fails | the table of [`Error`] |
 //!
-//! # Who it is
+//! # Sessions: who it is
 //!
 //! A [`VerifiedBundle`] belongs to the identity key in it. That this key is Bob's is for the app to compare: the first
 //! time, with what Bob shows over a channel that the server does not control; every time after, also when a session is
 //! begun anew, with the [`peer_identity`](Session::peer_identity) that is known. A session that is accepted may be
 //! anybody's: show an unknown identity as unknown.
 //!
-//! # Storing
+//! # Sessions: storing
 //!
 //! Store what changed together in one step: a database transaction, or new files, flushed, and then one rename of the
 //! file that names them.
@@ -62,7 +115,7 @@
 //! | [`decrypt`](Session::decrypt) | the session; what you read | acknowledge to the server |
 //! | [`accept`](Session::accept) | the session; the prekeys; what you read | acknowledge to the server |
 //! | `refill`, `rotate`, `hand_out`, `bundle` of [`PreKeys`] | the prekeys | upload |
-//! | a change of which session is sent on | the order of the sessions ([below](#receiving)) | |
+//! | a change of which session is sent on | the order of the sessions ([below](#sessions-receiving)) | |
 //!
 //! After a crash send again what is in the outbox: a message that arrives twice is refused, and does no harm. Without an
 //! outbox a message that was saved and not sent is lost, and nobody notices.
@@ -71,7 +124,7 @@
 //! state only. A session's [`id`](Session::id) prints as a name for its file. If saving the whole session after every
 //! message is too much, store it in two [halves](Session::seal_hot).
 //!
-//! # Receiving
+//! # Sessions: receiving
 //!
 //! A message does not say whose it is, nor which session it belongs to. Keep all sessions with everybody, and try
 //! them. One peer may have several (it lost its state and began anew, or both sides began at once): **the one to send
@@ -188,6 +241,8 @@
 extern crate alloc;
 
 mod crypto;
+#[cfg(feature = "std")]
+mod device;
 mod error;
 mod handshake;
 mod keys;
@@ -201,6 +256,12 @@ pub mod store;
 mod vectors;
 mod wire;
 
+#[cfg(feature = "std")]
+pub use device::{
+    BackupLock, Config, Device, DeviceError, Draft, Event, InboxId, Incoming, LOW_WATER, Link,
+    MAX_MESSAGE_LEN, MessageId, Missing, OutboxId, Outgoing, Publication, Received, RecoveryKey, Refusal,
+    Settings, Tasks, Trust, UserInfo,
+};
 pub use error::Error;
 pub use keys::{
     IdentityKey, IdentityKeyPair, OneTimePreKey, PreKeyBundle, PreKeys, SignedPreKey, UnixTime,

@@ -24,6 +24,8 @@ mod pq;
 mod skipped;
 mod triple;
 
+#[cfg(feature = "std")]
+pub(crate) use header::{HeaderKeys, SealedHeader};
 #[cfg(test)]
 pub(crate) use triple::thief::EcKeys;
 pub(crate) use triple::{Cold, Envelope, TripleRatchet};

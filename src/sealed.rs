@@ -71,7 +71,7 @@ impl StorageKey {
     /// The key of these 32 bytes, which must be random: not a password, not a hash of one.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        let key = Self::derive(Secret::new(*bytes));
+        let key = Self::copy(bytes);
         scrub_stack();
         key
     }
@@ -80,6 +80,28 @@ impl StorageKey {
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         *self.0.bytes.as_bytes()
+    }
+
+    /// The same key once more, for an owner of its own.
+    #[cfg(feature = "std")]
+    pub(crate) fn duplicate(&self) -> Self {
+        Self::from_bytes(self.0.bytes.as_bytes())
+    }
+
+    // Not inlined: the frame of the caller is not scrubbed.
+    #[inline(never)]
+    fn copy(bytes: &[u8; 32]) -> Self {
+        let mut secret = Secret::zeroed();
+        secret.as_mut().copy_from_slice(bytes);
+        Self::derive(secret)
+    }
+
+    /// Another key of the same use, for what is not sealed.
+    #[cfg(feature = "std")]
+    pub(crate) fn derive_other(&self, label: Label) -> Secret<32> {
+        let key = kdf::derive(&[0; 32], self.0.bytes.as_bytes(), label, [&[], &[]]);
+        scrub_stack();
+        key
     }
 
     #[inline(never)]

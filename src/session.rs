@@ -35,6 +35,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "std")]
+pub(crate) use crate::ratchet::HeaderKeys;
 pub use state::SessionId;
 use state::{Hot, Progress};
 
@@ -42,7 +44,7 @@ use state::{Hot, Progress};
 ///
 /// Save it, [sealed](Session::seal), after every [`encrypt`](Session::encrypt) in one step with the message, *before*
 /// that leaves, and after every [`decrypt`](Session::decrypt) in one step with what was decrypted
-/// ([Storing](crate#storing)). A session is not `Clone`: a copied one would use keys twice.
+/// ([Storing](crate#sessions-storing)). A session is not `Clone`: a copied one would use keys twice.
 ///
 /// A call that fails has changed nothing, whatever bytes it was given.
 ///
@@ -272,7 +274,7 @@ impl Session {
     /// session was initiated here and is unanswered, it yields to what the peer initiated at the same time only if
     /// `other` has the lower id (both sides see the same two ids), and not to late messages of older sessions; later
     /// it yields always. Keep the other sessions for decrypting what is under way. The
-    /// [crate's documentation](crate#receiving) has it as code.
+    /// [crate's documentation](crate#sessions-receiving) has it as code.
     ///
     /// A session with another peer never yields: `false` if [`peer_identity`](Self::peer_identity) differs. Do not
     /// ask for an `other` that was given up ([`Error::needs_rehandshake`], or replaced because nobody answered).
@@ -371,6 +373,72 @@ impl Session {
     ) -> Result<Self, Error> {
         Self::try_open_halves(key, hot, cold, rng)
     }
+}
+
+/// For the device layer, which keeps both halves in records of its own.
+#[cfg(feature = "std")]
+impl Session {
+    /// [`Self::seal_hot`], bound to a context.
+    pub(crate) fn seal_hot_in(&self, key: &StorageKey, context: &[u8]) -> Vec<u8> {
+        sealed::seal(key, Kind::SealedHotSession, context, &self.hot)
+    }
+
+    /// [`Self::seal_cold`], bound to a context beside that of the hot half.
+    pub(crate) fn seal_cold_in(&self, key: &StorageKey, context: &[u8]) -> Vec<u8> {
+        let context = [&self.hot.cold_context()[..], context].concat();
+        sealed::seal(key, Kind::SealedColdSession, &context, &self.cold)
+    }
+
+    /// Puts a session together from both halves, each with its context. The incarnation is the caller's: one for all
+    /// sessions that it has in use.
+    pub(crate) fn open_halves_in(
+        key: &StorageKey,
+        (hot_context, hot): (&[u8], &[u8]),
+        cold: Option<(&[u8], &[u8])>,
+        incarnation: u32,
+    ) -> Result<Self, Error> {
+        let hot: Box<Hot> = sealed::open(key, Kind::SealedHotSession, hot_context, hot)?;
+        let cold = match cold {
+            // It was never written, as nothing has been missing so far.
+            None if hot.cold_generation == 0 => Box::default(),
+            None => return Err(Error::SealBroken),
+            Some((context, cold)) => {
+                let context = [&hot.cold_context()[..], context].concat();
+                sealed::open(key, Kind::SealedColdSession, &context, cold)?
+            }
+        };
+        Ok(Self { hot, cold, incarnation })
+    }
+
+    /// Whether the cold half has keys of messages that have not arrived.
+    pub(crate) fn has_missing(&self) -> bool {
+        self.cold.has_missing()
+    }
+
+    /// Replaces the incarnation of a session that has not been used since it was made.
+    pub(crate) fn set_incarnation(&mut self, incarnation: u32) {
+        self.incarnation = incarnation;
+        self.hot.cold_incarnation = incarnation;
+    }
+
+    /// The hash of the handshake part that this session was accepted from.
+    pub(crate) fn accepted_from(&self) -> Option<[u8; 32]> {
+        match &self.hot.progress {
+            Progress::Accepted(digest) => Some(*digest),
+            Progress::Unanswered(_) | Progress::Answered => None,
+        }
+    }
+
+    /// Copies of the keys that open the headers of messages of this session.
+    pub(crate) fn header_keys(&self) -> HeaderKeys {
+        self.hot.ratchet.header_keys(&self.cold)
+    }
+}
+
+/// The hash that [`Session::accepted_from`] tells, of an initial message; none of another kind of message.
+#[cfg(feature = "std")]
+pub(crate) fn handshake_of(message: &[u8]) -> Result<Option<[u8; 32]>, Error> {
+    Ok(Message::parse(message)?.handshake.map(|part| kdf::hash(Label::HANDSHAKE_PART, &[part])))
 }
 
 /// The same, over generators that may fail.

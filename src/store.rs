@@ -36,8 +36,8 @@ pub struct RecordId {
 pub struct Record {
     /// Its name.
     pub id: RecordId,
-    /// Where it stands in its table: records put later stand higher. Given by the store when the record is first put,
-    /// kept when it is put again.
+    /// Where it stands in its table: records put later, or later in one set, stand higher. Given by the store when the
+    /// record is first put, kept when it is put again.
     pub position: u64,
     /// A number below 2^63, chosen at random by who put the record: another one after every change.
     pub version: u64,
@@ -111,7 +111,8 @@ pub trait Store {
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 }
 
-/// Why a store did not do what it was asked. Nothing has changed, then.
+/// Why a store did not do what it was asked. Nothing has changed, then; only when the disk itself fails in the middle of
+/// a commit nobody knows, and a device reads again.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {

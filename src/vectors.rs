@@ -18,7 +18,7 @@ use crate::{
 mod roster;
 
 /// A seeded generator that remembers what it gave.
-struct Recording {
+pub(crate) struct Recording {
     rng: ChaCha20Rng,
     given: Vec<u8>,
 }
@@ -43,27 +43,27 @@ impl TryRng for Recording {
 
 impl TryCryptoRng for Recording {}
 
-struct Person {
-    identity: IdentityKeyPair,
+pub(crate) struct Person {
+    pub(crate) identity: IdentityKeyPair,
     prekeys: Option<PreKeys>,
     session: Option<Session>,
 }
 
 /// Plays a script and writes down what happens.
-struct Script {
-    rng: Recording,
-    now: UnixTime,
-    people: BTreeMap<&'static str, Person>,
+pub(crate) struct Script {
+    pub(crate) rng: Recording,
+    pub(crate) now: UnixTime,
+    pub(crate) people: BTreeMap<&'static str, Person>,
     bundles: BTreeMap<&'static str, Vec<u8>>,
     messages: Vec<Vec<u8>>,
     snapshots: BTreeMap<&'static str, Vec<u8>>,
-    roots: BTreeMap<&'static str, RootKey>,
-    lists: Vec<DeviceList>,
+    pub(crate) roots: BTreeMap<&'static str, RootKey>,
+    pub(crate) lists: Vec<DeviceList>,
     steps: Vec<Value>,
 }
 
 impl Script {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let rng = Recording { rng: ChaCha20Rng::seed_from_u64(seed), given: Vec::new() };
         Self {
             rng,
@@ -79,7 +79,7 @@ impl Script {
     }
 
     /// Runs one step of `who` and appends its record.
-    fn step(
+    pub(crate) fn step(
         &mut self,
         op: &str,
         who: &'static str,
@@ -95,7 +95,7 @@ impl Script {
         self.steps.push(step);
     }
 
-    fn identity(&mut self, who: &'static str) {
+    pub(crate) fn identity(&mut self, who: &'static str) {
         self.step("identity", who, |script| {
             let identity = IdentityKeyPair::generate_with_rng(&mut script.rng);
             let key = *identity.identity_key();
@@ -251,7 +251,7 @@ impl Script {
     }
 
     /// Compares with the frozen file, or writes it when told to.
-    fn check(self, name: &str, description: &str) {
+    pub(crate) fn check(self, name: &str, description: &str) {
         let steps: Vec<String> = self.steps.iter().map(|step| alloc::format!("    {step}")).collect();
         let text = alloc::format!(
             "{{\n  \"description\": {},\n  \"format\": 1,\n  \"steps\": [\n{}\n  ]\n}}\n",

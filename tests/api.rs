@@ -18,9 +18,10 @@ use rand::Rng;
 use serde::{Serialize, de::DeserializeOwned};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use subrosa::{
-    Accepted, Address, DeviceId, DeviceList, Error, IdentityKey, IdentityKeyPair, MessageKind, OneTimePreKey,
-    Padding, PreKeyBundle, PreKeys, Session, SessionId, SignedPreKey, StorageKey, UnixTime, UserId,
-    VerifiedBundle,
+    Accepted, Address, Config, Device, DeviceError, DeviceId, DeviceList, Error, IdentityKey,
+    IdentityKeyPair, Link, MessageKind, OneTimePreKey, Padding, PreKeyBundle, PreKeys, RecoveryKey, Session,
+    SessionId, SignedPreKey, StorageKey, UnixTime, UserId, VerifiedBundle,
+    store::{MemoryStore, StoreError},
 };
 
 mod common;
@@ -32,6 +33,13 @@ assert_not_impl_any!(PreKeys: Clone, Copy, Display, Serialize, PartialEq);
 assert_not_impl_any!(Session: Clone, Copy, Display, Serialize, PartialEq);
 assert_not_impl_any!(StorageKey: Clone, Copy, Display, Serialize, PartialEq, AsRef<[u8]>);
 assert_not_impl_any!(Accepted: Clone);
+assert_not_impl_any!(Device<MemoryStore>: Clone, Copy, Display, Serialize, PartialEq);
+assert_not_impl_any!(Link<MemoryStore>: Clone, Copy, Display, Serialize, PartialEq);
+assert_not_impl_any!(RecoveryKey: Clone, Copy, Display, Serialize, PartialEq, AsRef<[u8]>);
+assert_not_impl_any!(Config: Clone, Copy, Display, Serialize, PartialEq);
+assert_impl_all!(Device<MemoryStore>: Send, Debug);
+assert_impl_all!(DeviceError: std::error::Error, Send, Sync);
+assert_impl_all!(StoreError: std::error::Error, Send, Sync);
 // What was verified stays verified: it cannot be read in from outside.
 assert_not_impl_any!(VerifiedBundle: DeserializeOwned);
 assert_impl_all!(IdentityKeyPair: Send, Sync, Debug);

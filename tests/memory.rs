@@ -24,7 +24,10 @@ use std::{
 
 use rand::Rng;
 use serde_json::Value;
-use subrosa::{IdentityKeyPair, Padding, PreKeys, Session, StorageKey, UnixTime};
+use subrosa::{
+    BackupLock, Config, Device, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, RecoveryKey, Session,
+    StorageKey, UnixTime, store::MemoryStore,
+};
 
 mod common;
 use common::{Replay, seeded};
@@ -267,4 +270,74 @@ fn leave_nothing() {
         at_depth(DEPTHS / 2, &mut || plant(&planted));
         assert!(!search(&[("planted".into(), planted.to_vec())]).is_empty());
     }
+}
+
+/// Storage key (masked), and a recovery key as text (masked): what a device is given, and what it gives.
+#[inline(never)]
+fn act_with_devices(key: &[u8; 32], text: &mut Vec<u8>) -> (Device<MemoryStore>, Device<MemoryStore>) {
+    const NOW: fn() -> UnixTime = || UnixTime::from_secs(1_800_000_000);
+    let (mut depth, store) = (0, MemoryStore::new());
+    let mut next = |f: &mut dyn FnMut()| {
+        at_depth(depth, f);
+        depth += 1;
+    };
+    let mut opened = None;
+    next(&mut || {
+        // In place: `map` would leave a copy.
+        let mut bytes = *key;
+        bytes.iter_mut().for_each(|byte| *byte ^= MASK);
+        opened = Some(StorageKey::from_bytes(&bytes));
+        wipe(&mut bytes);
+    });
+    let key = opened.unwrap();
+    let (mut alice, mut bob, mut recovery) = (None, None, None);
+    next(&mut || alice = Some(Device::create(store.clone(), Config::new(&key, NOW)).unwrap()));
+    next(&mut || bob = Some(Device::create(MemoryStore::new(), Config::new(&key, NOW)).unwrap()));
+    next(&mut || alice = Some(Device::open(store.clone(), Config::new(&key, NOW)).unwrap()));
+    let (mut alice, mut bob) = (alice.unwrap(), bob.unwrap());
+    next(&mut || {
+        let public = bob.publication(0).unwrap();
+        let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey, None);
+        alice.provide(&public.list.to_bytes()).unwrap();
+        alice.provide(&bundle.to_bytes()).unwrap();
+    });
+    next(&mut || {
+        let sent = alice.send(&bob.user(), b"hello").unwrap();
+        bob.receive(&sent[0].bytes, None).unwrap();
+    });
+    next(&mut || {
+        let made = RecoveryKey::generate().unwrap();
+        let mut written = made.to_text().into_bytes();
+        text.extend(written.iter().map(|byte| byte ^ MASK));
+        wipe(&mut written);
+        recovery = Some(made);
+    });
+    let recovery = recovery.unwrap();
+    next(&mut || {
+        let backup = alice.backup(&BackupLock::Key(&recovery)).unwrap();
+        let config = Config::new(&key, NOW);
+        drop(
+            Device::restore(MemoryStore::new(), config, &backup, &BackupLock::Key(&recovery), None).unwrap(),
+        );
+    });
+    (alice, bob)
+}
+
+#[test]
+fn a27_no_key_of_a_device_is_left_in_memory() {
+    std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(|| {
+            let (mut key, mut text) = ([0; 32], Vec::with_capacity(64));
+            seeded(29).fill_bytes(&mut key);
+            let devices = black_box(act_with_devices(&key, &mut text));
+            let secrets = [("storage key".to_owned(), key.to_vec()), ("recovery key".to_owned(), text)];
+            assert!(!search(&secrets).is_empty(), "the devices are alive");
+            drop(devices);
+            let found = search(&secrets);
+            assert!(found.is_empty(), "left:\n{}", found.join("\n"));
+        })
+        .unwrap()
+        .join()
+        .unwrap();
 }

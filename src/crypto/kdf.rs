@@ -83,6 +83,21 @@ labels! {
     STORAGE = "storage";
     /// Associated data of sealed state.
     SEALED_STATE = "sealed state";
+    /// Key of the names of records, out of a storage key.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    RECORD_NAMES = "record names";
+    /// Tells the storage key of a store from another one.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    KEY_CHECK = "key check";
+    /// Keys of an offer, a reply and a grant, when a device is linked.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    LINK = "device link";
+    /// Key and commitment of a backup.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    BACKUP = "backup";
+    /// Hash that a received message is known by.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    MESSAGE_SEEN = "message seen";
     /// Storage key, and commitment to it, out of a passphrase.
     #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no passphrases"))]
     STORAGE_PASSPHRASE = "storage passphrase";

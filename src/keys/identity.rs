@@ -225,10 +225,15 @@ impl IdentityKeyPair {
     /// Encrypts the key pair for storage.
     #[must_use]
     pub fn seal(&self, key: &StorageKey) -> Vec<u8> {
+        self.seal_in(key, &[])
+    }
+
+    /// [`Self::seal`], bound to a context.
+    pub(crate) fn seal_in(&self, key: &StorageKey, context: &[u8]) -> Vec<u8> {
         sealed::seal(
             key,
             Kind::SealedIdentity,
-            &[],
+            context,
             &(self.private.signing.seed(), self.private.agreement.seed()),
         )
     }
@@ -238,15 +243,20 @@ impl IdentityKeyPair {
     /// # Errors
     /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`].
     pub fn open(key: &StorageKey, bytes: &[u8]) -> Result<Self, Error> {
-        let key = Self::open_inner(key, bytes);
+        Self::open_in(key, &[], bytes)
+    }
+
+    /// [`Self::open`] of what was sealed in a context.
+    pub(crate) fn open_in(key: &StorageKey, context: &[u8], bytes: &[u8]) -> Result<Self, Error> {
+        let key = Self::open_inner(key, context, bytes);
         scrub_stack();
         key
     }
 
     #[inline(never)]
-    fn open_inner(key: &StorageKey, bytes: &[u8]) -> Result<Self, Error> {
+    fn open_inner(key: &StorageKey, context: &[u8], bytes: &[u8]) -> Result<Self, Error> {
         let (signing, agreement): (Secret<32>, Secret<32>) =
-            sealed::open(key, Kind::SealedIdentity, &[], bytes)?;
+            sealed::open(key, Kind::SealedIdentity, context, bytes)?;
         Ok(Self::from_seeds(&signing, &agreement))
     }
 

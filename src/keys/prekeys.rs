@@ -256,7 +256,12 @@ impl PreKeys {
     /// Encrypts the prekeys for storage.
     #[must_use]
     pub fn seal(&self, key: &StorageKey) -> Vec<u8> {
-        sealed::seal(key, Kind::SealedPreKeys, &[], &(&self.identity_key, &self.signed, &self.one_time))
+        self.seal_in(key, &[])
+    }
+
+    /// [`Self::seal`], bound to a context.
+    pub(crate) fn seal_in(&self, key: &StorageKey, context: &[u8]) -> Vec<u8> {
+        sealed::seal(key, Kind::SealedPreKeys, context, &(&self.identity_key, &self.signed, &self.one_time))
     }
 
     /// Decrypts sealed prekeys.
@@ -264,12 +269,26 @@ impl PreKeys {
     /// # Errors
     /// [`Error::SealBroken`] for a wrong key or altered bytes, [`Error::UnsupportedVersion`].
     pub fn open(key: &StorageKey, bytes: &[u8]) -> Result<Self, Error> {
+        Self::open_in(key, &[], bytes)
+    }
+
+    /// [`Self::open`] of what was sealed in a context.
+    pub(crate) fn open_in(key: &StorageKey, context: &[u8], bytes: &[u8]) -> Result<Self, Error> {
         type State = (IdentityKey, Vec<Box<SignedSecret>>, Vec<Box<OneTimeSecret>>);
-        let (identity_key, signed, one_time): State = sealed::open(key, Kind::SealedPreKeys, &[], bytes)?;
+        let (identity_key, signed, one_time): State = sealed::open(key, Kind::SealedPreKeys, context, bytes)?;
         if signed.is_empty() {
             return Err(Error::SealBroken);
         }
         Ok(Self { identity_key, signed, one_time })
+    }
+
+    /// The public halves of one-time prekeys that were handed out before, as far as they have not been used.
+    #[cfg(feature = "std")]
+    pub(crate) fn hand_out_again(&self, ids: &[PreKeyId]) -> Vec<OneTimePreKey> {
+        let again = self.one_time.iter().filter(|secret| ids.contains(&secret.id));
+        let prekeys = again.map(|secret| secret.public()).collect();
+        scrub_deep_stack();
+        prekeys
     }
 
     fn check_identity(&self, identity: &IdentityKeyPair) -> Result<(), Error> {

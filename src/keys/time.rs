@@ -29,6 +29,13 @@ impl UnixTime {
         Self(since.map_or(0, |duration| duration.as_secs()))
     }
 
+    /// Whether so many seconds have passed since then. What lies more than a day ahead was noted under a clock that was
+    /// wrong, and would not be over for as long as that was ahead: it is over.
+    #[cfg(feature = "std")]
+    pub(crate) const fn is_over(self, seconds: u64, now: Self) -> bool {
+        now.0 >= self.0.saturating_add(seconds) || self.0 > now.0.saturating_add(24 * 60 * 60)
+    }
+
     pub(crate) const fn plus_days(self, days: u64) -> Self {
         Self(self.0.saturating_add(days * 24 * 60 * 60))
     }

@@ -19,6 +19,8 @@ use alloc::{boxed::Box, collections::VecDeque};
 use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "std")]
+use super::header::HeaderKeys;
 use super::{
     HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey, RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
@@ -308,6 +310,18 @@ impl EcRatchet {
             chain.header_key.open(sealed).ok().map(|header| (Place::Closed(index), header))
         });
         opened.next().ok_or(Error::UnknownSession)
+    }
+
+    /// Copies of the keys that [`Self::open_header`] tries, in its order.
+    #[cfg(feature = "std")]
+    pub(crate) fn header_keys(&self, cold: &EcCold) -> HeaderKeys {
+        let current = self.receiving.iter().map(|chain| chain.header_key.as_bytes());
+        let next = match &self.turn {
+            Turn::Sending { .. } => Some(self.next_receiving_header_key.as_bytes()),
+            Turn::Received { .. } => None,
+        };
+        let closed = cold.closed.iter().rev().map(|chain| chain.header_key.as_bytes());
+        HeaderKeys::copy(current.chain(next).chain(closed))
     }
 
     /// Derives the message key of an authenticated header, and what will change. Changes nothing.

@@ -9,6 +9,8 @@
 use alloc::borrow::Cow;
 
 use super::{HeaderKey, NextHeaderKey};
+#[cfg(feature = "std")]
+use crate::crypto::secret::Secret;
 use crate::{
     Error,
     crypto::{
@@ -86,5 +88,23 @@ impl<'a> SealedHeader<'a> {
         let mut header = *self.encrypted;
         aead::open_extended(key, self.nonce, &self.associated_data, &mut header, self.tag)?;
         Ok(header)
+    }
+}
+
+/// Copies of the header keys of one session, for an index of many sessions.
+#[cfg(feature = "std")]
+pub(crate) struct HeaderKeys(alloc::boxed::Box<[Secret<32>]>);
+
+#[cfg(feature = "std")]
+impl HeaderKeys {
+    pub(super) fn copy<'a>(keys: impl Iterator<Item = &'a [u8; 32]>) -> Self {
+        // Counted first: a vector that grew would leave copies behind.
+        let keys: alloc::vec::Vec<&[u8; 32]> = keys.collect();
+        Self(keys.into_iter().map(|key| Secret::new(*key)).collect())
+    }
+
+    /// Whether one of them opens the header of this message.
+    pub(crate) fn open(&self, message: &SealedHeader<'_>) -> bool {
+        self.0.iter().any(|key| message.open(key.as_bytes()).is_ok())
     }
 }

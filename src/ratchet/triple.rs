@@ -17,6 +17,8 @@ use alloc::{boxed::Box, vec::Vec};
 use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "std")]
+use super::header::HeaderKeys;
 use super::{
     MAX_SKIPPED_KEYS,
     chain::{Ec, MessageKey, Pq},
@@ -191,6 +193,12 @@ impl TripleRatchet {
         ec_changed || pq_changed
     }
 
+    /// Copies of the keys that headers are tried with.
+    #[cfg(feature = "std")]
+    pub(crate) fn header_keys(&self, cold: &Cold) -> HeaderKeys {
+        self.ec.header_keys(&cold.ec)
+    }
+
     /// The epoch of the PQ ratchet that this side sends in.
     pub(crate) fn pq_epoch(&self) -> u32 {
         self.pq.epoch()
@@ -284,6 +292,14 @@ impl TripleRatchet {
 
     pub(crate) fn pq(&mut self) -> &mut PqRatchet {
         &mut self.pq
+    }
+}
+
+#[cfg(feature = "std")]
+impl Cold {
+    /// Whether there is a key of a message that has not arrived.
+    pub(crate) fn has_missing(&self) -> bool {
+        self.ec.has_missing()
     }
 }
 

@@ -14,38 +14,38 @@ use crate::{
     },
 };
 
-pub(super) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// Encodings that are no root key: points of small order, and y = 1 + p.
-pub(super) const BAD_KEYS: [&str; 4] = [
+pub(crate) const BAD_KEYS: [&str; 4] = [
     "0100000000000000000000000000000000000000000000000000000000000000",
     "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
     "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 ];
 
-pub(super) fn bad_keys() -> impl Iterator<Item = [u8; 32]> {
+pub(crate) fn bad_keys() -> impl Iterator<Item = [u8; 32]> {
     BAD_KEYS.into_iter().map(|text| hex::decode(text).unwrap().try_into().unwrap())
 }
 
-pub(super) fn root(seed: u8) -> RootKey {
+pub(crate) fn root(seed: u8) -> RootKey {
     RootKey::from_seed(&Secret::new([seed; 32]))
 }
 
-pub(super) fn device(seed: u64) -> IdentityKeyPair {
+pub(crate) fn device(seed: u64) -> IdentityKeyPair {
     IdentityKeyPair::generate_with_rng(&mut ChaCha20Rng::seed_from_u64(seed))
 }
 
 /// That many devices that claim to be of this root's user.
-pub(super) fn entries(root: &RootKey, count: u64) -> Vec<(IdentityKey, Signature)> {
+pub(crate) fn entries(root: &RootKey, count: u64) -> Vec<(IdentityKey, Signature)> {
     (1..=count).map(|seed| entry(root, &device(seed))).collect()
 }
 
-pub(super) fn entry(root: &RootKey, device: &IdentityKeyPair) -> (IdentityKey, Signature) {
+pub(crate) fn entry(root: &RootKey, device: &IdentityKeyPair) -> (IdentityKey, Signature) {
     (*device.identity_key(), claim(device, root.user_id()))
 }
 
-pub(super) fn list(root: &RootKey, previous: Option<&DeviceList>, count: u64) -> DeviceList {
+pub(crate) fn list(root: &RootKey, previous: Option<&DeviceList>, count: u64) -> DeviceList {
     DeviceList::sign(root, previous, entries(root, count), NOW).unwrap()
 }
 

@@ -13,6 +13,12 @@
 //! Positions come from one counter for all tables and are never given again: a lister that saw the highest record,
 //! which was then deleted, does not miss the next. Sets that put no new record do not touch the counter.
 //!
+//! That a commit outlasts a power cut is what SQLite's write-ahead log promises with `synchronous = FULL`: the log is synced
+//! before `COMMIT` returns, and every page in it is covered by a running checksum, so that what a cut leaves behind the
+//! last synced commit is ignored. It relies on a disk and a file system that honour `fsync` (on Apple's systems
+//! `F_FULLFSYNC`) and keep what was synced. One that acknowledges it and forgets puts the store back to an earlier commit,
+//! as a backup does.
+//!
 //! Not its concern: what is in a record. Values are sealed; the file shows how many there are, and how long.
 
 mod database;
@@ -56,6 +62,10 @@ const STATEMENTS: [&str; 7] = [READ, LIST, FIND, INSERT, UPDATE, DELETE, RESERVE
 /// Any number of stores, in one process or in many, may be open on one file. A call waits up to 10 seconds for others, and
 /// gives [`StoreError::Busy`] then. In one process open it through this crate only: another copy of SQLite breaks the
 /// locks of this one.
+///
+/// A commit is synced to the disk before it returns: it outlasts a killed process, and a power cut as far as the disk keeps what
+/// it says it has written. If it does not, the store is an earlier state of itself; a device heals then as after a backup
+/// that was put back, and what it did in between is lost.
 ///
 /// Deleted and replaced values are overwritten in the file. Flash memory and file systems may keep older copies all the same,
 /// and `path-wal` keeps some until it is written anew, at the latest when the last store on the file is dropped.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Script {
-    fn root(&mut self, who: &'static str) {
+    pub(crate) fn root(&mut self, who: &'static str) {
         self.step("root", who, |script| {
             let root = RootKey::generate(&mut script.rng).unwrap();
             let (user_id, text) = (hex::encode(root.user_id().to_bytes()), format!("{}", root.user_id()));
@@ -21,12 +21,12 @@ impl Script {
         });
     }
 
-    fn entry(&self, device: &str, user: &str) -> (IdentityKey, Signature) {
+    pub(crate) fn entry(&self, device: &str, user: &str) -> (IdentityKey, Signature) {
         let identity = &self.people[device].identity;
         (*identity.identity_key(), claim(identity, self.roots[user].user_id()))
     }
 
-    fn device(&mut self, who: &'static str, user: &'static str) {
+    pub(crate) fn device(&mut self, who: &'static str, user: &'static str) {
         self.step("device", who, |script| {
             let (identity_key, claim) = script.entry(who, user);
             let device = DeviceId::of(&identity_key);
@@ -41,7 +41,7 @@ impl Script {
     }
 
     /// Returns the number of the list.
-    fn list(
+    pub(crate) fn list(
         &mut self,
         who: &'static str,
         previous: Option<usize>,
@@ -91,7 +91,7 @@ impl Script {
         self.read_list(user, &bytes);
     }
 
-    fn certified(&self, device: &str, user: &str, list: usize, recipient: &str) -> Payload {
+    pub(crate) fn certified(&self, device: &str, user: &str, list: usize, recipient: &str) -> Payload {
         let (identity_key, claim) = self.entry(device, user);
         let certificate = Certificate::issue(&self.roots[user], &identity_key, claim, &self.lists[list]);
         Payload { certificate, recipient: *self.roots[recipient].user_id() }

@@ -16,6 +16,11 @@ pub(crate) enum Kind {
     OneTimePreKey = 5,
     DeviceList = 6,
     // Sealed state counts down from the top: it never meets the wire.
+    // Not on the wire between devices: what is kept.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    Backup = 9,
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+    SealedRecord = 10,
     SealedIdentity = 11,
     SealedPreKeys = 12,
     SealedColdSession = 13,

@@ -2,6 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
 
+#[cfg(feature = "std")]
+pub mod world;
+
 use std::convert::Infallible;
 
 use chacha20::ChaCha20Rng;

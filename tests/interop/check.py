@@ -19,8 +19,8 @@ from subrosa import (
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-REQUIRED = {"epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns"}
-FEWEST_FILES = 8
+REQUIRED = {"device", "epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns"}
+FEWEST_FILES = 9
 FEWEST_EPOCHS = {"epochs": 5, "turns": 1}
 
 COMMON = {"who", "op", "random", "secrets"}
@@ -43,6 +43,19 @@ FIELDS = {
     "read_list": [{"list", "error"}],
     "payload": [{"user", "list", "recipient", "payload"}],
     "read_payload": [{"payload", "error"}],
+    "content": [{"own_list", "peer_list", "ack", "asks", "gone", "lists", "certificate", "body", "content"}],
+    "read_content": [{"content", "error"}],
+    "contacts": [{"contacts", "encoded"}],
+    "read_contacts": [{"encoded", "error"}],
+    "link_code": [{"code"}],
+    "link_offer": [{"offer", "keys"}],
+    "link_reply": [{"user", "reply"}],
+    "link_grant": [{"device", "list", "encoded", "grant"}],
+    "recovery_key": [{"text"}],
+    "backup": [{
+        "device", "list", "padding", "resending", "encoded", "passphrase", "parameters", "key", "commitment", "backup",
+    }],
+    "read_backup": [{"backup", "passphrase", "error"}],
 }
 SECRETS = {
     "prekey private key", "prekey KEM seed",
@@ -349,6 +362,113 @@ class Replay:
             action()
         else:
             refused(s["error"], "payload", action)
+
+    def op_content(self, s, who, rng, trace):
+        place = lambda p: subrosa.Place(bytes.fromhex(p[0]), p[1])  # noqa: E731
+        named = lambda n: (n[0], bytes.fromhex(n[1]))  # noqa: E731
+        b = s["body"]
+        if b is not None:
+            same("fields of a body", sorted(b), ["bytes", "id", "kind", "place", "resent"])
+            id, text = bytes.fromhex(b["id"]), bytes.fromhex(b["bytes"])
+            b = subrosa.Body(place(b["place"]), id, b["resent"], b["kind"], text)
+        ours = subrosa.Content(
+            named(s["own_list"]), named(s["peer_list"]), s["ack"] and place(s["ack"]),
+            [place(p) for p in s["asks"]], [place(p) for p in s["gone"]], [bytes.fromhex(b) for b in s["lists"]],
+            s["certificate"] and bytes.fromhex(s["certificate"]), b,
+        )  # fmt: skip
+        content = bytes.fromhex(s["content"])
+        same("content", ours.encode().hex(), s["content"])
+        same("content read", subrosa.Content.decode(content), ours)
+        shortest = len(content) - (len(b.bytes) if b else 0)
+        for n in range(shortest):
+            refused("Malformed", f"content, {n} bytes", lambda: subrosa.Content.decode(content[:n]))
+        for listed in ours.lists:
+            DeviceList.decode(listed)
+        if ours.certificate:
+            Payload.decode(ours.certificate)
+        if b and b.kind in (1, 2, 3):
+            holds("a body of a known kind reads", subrosa.decode_body_of(b.kind, b.bytes) is not None)
+
+    def op_read_content(self, s, who, rng, trace):
+        refused(s["error"], "content", lambda: subrosa.Content.decode(bytes.fromhex(s["content"])))
+
+    def op_contacts(self, s, who, rng, trace):
+        for c in s["contacts"]:
+            same("fields of a contact", sorted(c), ["hash", "list", "trust", "user", "version"])
+        value = lambda v: bytes.fromhex(v) if isinstance(v, str) else v  # noqa: E731
+        ours = [subrosa.Contact(**{name: value(v) for name, v in c.items()}) for c in s["contacts"]]
+        encoded = bytes.fromhex(s["encoded"])
+        same("contacts", subrosa.Contact.encode_all(ours).hex(), s["encoded"])
+        same("contacts read", subrosa.Contact.decode_all(encoded), sorted(ours, key=lambda c: c.user))
+        for n in range(len(encoded)):
+            refused("Malformed", f"contacts, {n} bytes", lambda: subrosa.Contact.decode_all(encoded[:n]))
+
+    def op_read_contacts(self, s, who, rng, trace):
+        refused(s["error"], "contacts", lambda: subrosa.Contact.decode_all(bytes.fromhex(s["encoded"])))
+
+    def op_link_code(self, s, who, rng, trace):
+        self.code, self.secret = s["code"], rng(32)
+        ik = self.identities[who].key
+        same("code", subrosa.link_code(ik, self.secret), self.code)
+        for text in (self.code, self.code.upper()):
+            same("code read", subrosa.read_link_code(text), (ik, self.secret))
+        refused("BadLink", "code, mixed case", lambda: subrosa.read_link_code(self.code.replace("srlink", "SRLINK")))
+        refused("BadLink", "code, cut", lambda: subrosa.read_link_code(self.code[:-1]))
+
+    def op_link_offer(self, s, who, rng, trace):
+        self.code_key, secret = subrosa.read_link_code(self.code)
+        user = ed25519_public(self.users[who])
+        self.offer, self.link_keys = subrosa.make_offer(rng(32), self.code_key, secret, user, rng(24))
+        same("offer", self.offer.hex(), s["offer"])
+        same("keys of a link", [key.hex() for key in self.link_keys], s["keys"])
+
+    def op_link_reply(self, s, who, rng, trace):
+        identity, user = self.identities[who], ed25519_public(self.users[s["user"]])
+        same("offer read", subrosa.open_offer(identity, self.secret, self.offer), (user, self.link_keys))
+        self.spoilt(self.offer, lambda b: subrosa.open_offer(identity, self.secret, b))
+        reply = subrosa.make_reply(self.link_keys, identity.key, self.claims[who], rng(24))
+        same("reply", reply.hex(), s["reply"])
+        read = lambda b: subrosa.open_reply(self.link_keys, self.code_key, user, b)  # noqa: E731
+        same("reply read", read(reply), self.claims[who])
+        self.spoilt(reply, read)
+
+    def op_link_grant(self, s, who, rng, trace):
+        ik, user, contacts = self.identities[s["device"]].key, ed25519_public(self.users[who]), bytes.fromhex(s["encoded"])
+        listed = self.lists[s["list"]]
+        payload = Payload.make(self.users[who], ik, self.claims[s["device"]], listed, user)
+        grant = subrosa.make_grant(self.link_keys, payload, listed, contacts, rng(24))
+        same("grant", grant.hex(), s["grant"])
+        read = lambda b: subrosa.open_grant(self.link_keys, ik, user, b)  # noqa: E731
+        same("grant read", read(grant), (payload, listed, subrosa.Contact.decode_all(contacts)))
+        self.spoilt(grant, read)
+
+    def spoilt(self, good, read):
+        for at in range(len(good)):
+            name = "UnsupportedVersion" if at == 0 else "BadLink"
+            refused(name, f"link, byte {at}", lambda: read(flipped(good, at)))
+            refused("BadLink", f"link, {at} bytes", lambda: read(good[:at]))
+        refused("BadLink", "link, a byte more", lambda: read(good + b"\0"))
+
+    def op_recovery_key(self, s, who, rng, trace):
+        self.recovery = rng(32)
+        same("recovery key", subrosa.recovery_text(self.recovery), s["text"])
+        for text in (s["text"], s["text"].upper()):
+            same("recovery key read", subrosa.recovery_from_text(text), self.recovery)
+
+    def op_backup(self, s, who, rng, trace):
+        device, listed = subrosa.device_id(self.identities[s["device"]].key), self.lists[s["list"]].encode()
+        contacts, parameters = bytes.fromhex(s["encoded"]), s["parameters"] and bytes.fromhex(s["parameters"])
+        ours = subrosa.Backup(self.users[who], device, listed, s["padding"], s["resending"], contacts)
+        made = ours.seal(s["passphrase"], parameters, self.recovery, rng(24))
+        same("backup, key, commitment", [b.hex() for b in made], [s["backup"], s["key"], s["commitment"]])
+        same("backup read", subrosa.Backup.open(made[0], s["passphrase"], self.recovery), ours)
+
+    def op_read_backup(self, s, who, rng, trace):
+        action = lambda: subrosa.Backup.open(bytes.fromhex(s["backup"]), s["passphrase"], self.recovery)  # noqa: E731
+        if s["error"] is None:
+            action()
+        else:
+            refused(s["error"], "backup", action)
 
 
 def replay(path):

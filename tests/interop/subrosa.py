@@ -21,11 +21,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from argon2.low_level import Type as Argon2Type
+from argon2.low_level import hash_secret_raw
 from kyber_py.ml_kem import ML_KEM_768, ML_KEM_1024
 
 
 class ProtocolError(Exception):
-    """A refusal. `name` is the name in section 13, or 14."""
+    """A refusal. `name` is the name in section 13 or 14; BadLink and BadBackup are the one error of 19 and of 20."""
 
     NAMES = (
         "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired",
@@ -33,6 +35,7 @@ class ProtocolError(Exception):
         "UnknownPreKey", "Replayed", "ReplayRecordFull",
         "ContentTooLong", "PayloadTooLong", "CounterExhausted",
         "SealBroken",
+        "BadLink", "BadBackup",
     )  # fmt: skip
 
     def __init__(self, name, why=""):
@@ -94,6 +97,8 @@ L_DEVICE_CLAIM = _label("device claim")
 L_DEVICE_LIST = _label("device list")
 L_DEVICE_LIST_HASH = _label("device list hash")
 L_CERTIFICATE = _label("device certificate")
+L_LINK = _label("device link")
+L_BACKUP = _label("backup")
 L_HEDGE_SECRET = _label("hedge secret")
 L_HEDGED_PREKEY = _label("hedged prekey")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
@@ -1912,3 +1917,387 @@ class Payload:
     def verify(self, ik):
         check_signature(self.user, self.root_signature, self.certificate_message(ik))
         check_signature(ik[:32], self.claim, claim_message(self.user, ik))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 18: messages between devices
+
+CONTENT_VERSION = 1
+ACK, ASKS, GONE, LISTS, CERTIFICATE, BODY, RESENT = (1 << i for i in range(7))
+MAX_PLACES = 32
+MAX_LISTS = 2
+
+
+def one_error(name, keep=()):
+    """Every refusal in it is `name`, but for those to keep."""
+
+    def decorate(f):
+        @functools.wraps(f)
+        def wrapped(*args):
+            try:
+                return f(*args)
+            except ProtocolError as e:
+                if e.name in keep:
+                    raise
+                raise ProtocolError(name, str(e)) from None
+
+        return wrapped
+
+    return decorate
+
+
+@dataclass
+class Place:
+    stream: bytes
+    number: int
+
+    def encode(self):
+        return self.stream + u32(self.number)
+
+    @classmethod
+    def take(cls, f):
+        return cls(f.take(8), f.number(4))
+
+
+@dataclass
+class Body:
+    place: Place
+    id: bytes
+    resent: bool
+    kind: int
+    bytes: bytes
+
+
+@dataclass
+class Content:
+    own_list: tuple = (0, bytes(16))  # version, first half of the hash
+    peer_list: tuple = (0, bytes(16))
+    ack: Place = None
+    asks: list = field(default_factory=list)
+    gone: list = field(default_factory=list)
+    lists: list = field(default_factory=list)
+    certificate: bytes = None
+    body: Body = None
+
+    def encode(self):
+        flags, sections = 0, b""
+        if self.ack is not None:
+            flags, sections = flags | ACK, sections + self.ack.encode()
+        for bit, places in ((ASKS, self.asks), (GONE, self.gone)):
+            if places:
+                flags |= bit
+                sections += u8(len(places)) + b"".join(p.encode() for p in places)
+        if self.lists:
+            flags |= LISTS
+            sections += u8(len(self.lists)) + b"".join(u16(len(b)) + b for b in self.lists)
+        if self.certificate is not None:
+            flags, sections = flags | CERTIFICATE, sections + self.certificate
+        if self.body is not None:
+            flags |= BODY | (RESENT if self.body.resent else 0)
+            sections += self.body.place.encode() + self.body.id + u8(self.body.kind) + self.body.bytes
+        named = b"".join(u32(version) + half for version, half in (self.own_list, self.peer_list))
+        return u8(CONTENT_VERSION) + u8(flags) + named + sections
+
+    @classmethod
+    def decode(cls, b):
+        f = Fields(b)
+        if f.number(1) != CONTENT_VERSION:
+            raise ProtocolError("UnsupportedVersion")
+        flags = f.number(1)
+        if flags & 0x80 or (flags & RESENT and not flags & BODY):
+            raise ProtocolError("Malformed", "flags")
+        read = cls(own_list=cls.take_named(f), peer_list=cls.take_named(f))
+        if flags & ACK:
+            read.ack = Place.take(f)
+        if flags & ASKS:
+            read.asks = [Place.take(f) for _ in range(cls.take_count(f, MAX_PLACES))]
+        if flags & GONE:
+            read.gone = [Place.take(f) for _ in range(cls.take_count(f, MAX_PLACES))]
+        if flags & LISTS:
+            read.lists = [f.take(f.number(2)) for _ in range(cls.take_count(f, MAX_LISTS))]
+        if flags & CERTIFICATE:
+            read.certificate = f.take(PAYLOAD_LENGTH)
+        if flags & BODY:
+            read.body = Body(Place.take(f), f.take(16), bool(flags & RESENT), f.number(1), f.take(len(f.left)))
+        if f.left:
+            raise ProtocolError("Malformed", "trailing bytes")
+        return read
+
+    @staticmethod
+    def take_named(f):
+        version, half = f.number(4), f.take(16)
+        if version == 0 and any(half):
+            raise ProtocolError("Malformed", "no list, but a hash")
+        return version, half
+
+    @staticmethod
+    def take_count(f, most):
+        count = f.number(1)
+        if not 1 <= count <= most:
+            raise ProtocolError("Malformed", "count")
+        return count
+
+
+# 18.4
+
+MESSAGE_BODY, SENT_BODY, TRUST_BODY = 1, 2, 3
+
+
+def decode_body_of(kind, b):
+    """(content,), (U, content), (U, trust, since), or None for an unknown kind. Errors: it is not understood, either."""
+    f = Fields(b)
+    if kind == MESSAGE_BODY:
+        return (b,)
+    if kind not in (SENT_BODY, TRUST_BODY):
+        return None
+    user = f.take(32)
+    check_ed25519_key(user)
+    if kind == SENT_BODY:
+        return user, f.left
+    trust, since = f.number(1), f.number(8)
+    if f.left or trust > 2:
+        raise ProtocolError("Malformed", "trust")
+    return user, trust, since
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 19: linking
+
+LINK_VERSION = 1
+LINK_HRP = "srlink"
+
+
+def seal_behind(key, nonce, head, plain):
+    return head + nonce + XAEAD(key, nonce, head, plain)
+
+
+def open_behind(key, head, f):
+    nonce = f.take(24)
+    if len(f.left) < TAG:
+        raise ProtocolError("Malformed", "too short")
+    return open_XAEAD(key, nonce, head, f.left)
+
+
+def check_link_version(f):
+    if f.number(1) != LINK_VERSION:
+        raise ProtocolError("UnsupportedVersion")
+
+
+def link_code(ik, secret):
+    return bech32_text(key_words(u8(LINK_VERSION) + ik + secret), hrp=LINK_HRP)
+
+
+@one_error("BadLink", keep=["UnsupportedVersion"])
+def read_link_code(text):
+    f = Fields(bytes_from_text(text, LINK_HRP, 97))
+    check_link_version(f)
+    ik = f.take(64)
+    check_identity_key(ik)
+    return ik, f.take(32)
+
+
+def link_keys(secret, shared, ik, e):
+    """Of offer, reply and grant."""
+    return cut(HKDF(secret, shared, L_LINK, ik + e, 96), 32, 32, 32)
+
+
+def make_offer(e_private, ik, secret, user, nonce):
+    e = x25519_public(e_private)
+    keys = link_keys(secret, X25519(e_private, ik[32:]), ik, e)
+    return seal_behind(keys[0], nonce, u8(LINK_VERSION) + e, user), keys
+
+
+@one_error("BadLink", keep=["UnsupportedVersion"])
+def open_offer(identity, secret, offer):
+    """U and the keys."""
+    f = Fields(offer)
+    check_link_version(f)
+    e = f.take(32)
+    check_x25519_key(e)
+    keys = link_keys(secret, X25519(identity.x_private, e), identity.key, e)
+    user = open_behind(keys[0], offer[:33], f)
+    if len(user) != 32:
+        raise ProtocolError("Malformed", "user")
+    check_ed25519_key(user)
+    return user, keys
+
+
+def make_reply(keys, ik, claim, nonce):
+    return seal_behind(keys[1], nonce, u8(LINK_VERSION) + device_id(ik), claim)
+
+
+@one_error("BadLink", keep=["UnsupportedVersion"])
+def open_reply(keys, ik, user, reply):
+    """The claim; `ik` is that of the code, which the offer is found by."""
+    f = Fields(reply)
+    check_link_version(f)
+    if f.take(16) != device_id(ik):
+        raise ProtocolError("Malformed", "no such offer")
+    claim = open_behind(keys[1], reply[:17], f)
+    if len(claim) != 64:
+        raise ProtocolError("Malformed", "claim")
+    check_signature(ik[:32], claim, claim_message(user, ik))
+    return claim
+
+
+def make_grant(keys, payload, device_list, contacts, nonce):
+    listed = device_list.encode()
+    plain = payload.encode() + u16(len(listed)) + listed + contacts
+    return seal_behind(keys[2], nonce, u8(LINK_VERSION), plain)
+
+
+@one_error("BadLink", keep=["UnsupportedVersion"])
+def open_grant(keys, ik, user, grant):
+    """Payload, device list, contacts."""
+    f = Fields(grant)
+    check_link_version(f)
+    return read_grant(keys, ik, user, f)
+
+
+@one_error("BadLink")
+def read_grant(keys, ik, user, f):
+    f = Fields(open_behind(keys[2], u8(LINK_VERSION), f))
+    payload = Payload.decode(f.take(PAYLOAD_LENGTH))
+    listed = DeviceList.decode(f.take(f.number(2)))
+    contacts = Contact.take_all(f)
+    if f.left:
+        raise ProtocolError("Malformed", "trailing bytes")
+    payload.verify(ik)
+    named = payload.list_version, payload.list_hash
+    if not payload.user == payload.recipient == listed.user == user or named != (listed.version, listed.hash):
+        raise ProtocolError("Malformed", "does not fit")
+    if ik not in [entry for entry, _ in listed.entries]:
+        raise ProtocolError("Malformed", "not in the list")
+    return payload, listed, contacts
+
+
+# 19.1
+
+
+@dataclass
+class Contact:
+    user: bytes
+    trust: int = 0
+    version: int = 0
+    hash: bytes = bytes(32)
+    list: bytes = b""
+
+    def encode(self):
+        return self.user + u8(self.trust) + u32(self.version) + self.hash + u16(len(self.list)) + self.list
+
+    @staticmethod
+    def encode_all(contacts):
+        return u32(len(contacts)) + b"".join(c.encode() for c in sorted(contacts, key=lambda c: c.user))
+
+    @classmethod
+    def take(cls, f):
+        user = f.take(32)
+        check_ed25519_key(user)
+        read = cls(user, f.number(1), f.number(4), f.take(32), f.take(f.number(2)))
+        if read.trust > 2 or (read.version == 0 and any(read.hash)):
+            raise ProtocolError("Malformed", "contact")
+        if read.list:
+            listed = DeviceList.decode(read.list)
+            if listed.user != user or listed.version > read.version:
+                raise ProtocolError("Malformed", "list of a contact")
+            if listed.version == read.version and listed.hash != read.hash:
+                raise ProtocolError("Malformed", "list of a contact")
+        return read
+
+    @classmethod
+    def take_all(cls, f):
+        read = []
+        for _ in range(f.number(4)):
+            read.append(cls.take(f))
+            if len(read) > 1 and read[-2].user >= read[-1].user:
+                raise ProtocolError("Malformed", "order")
+        return read
+
+    @classmethod
+    def decode_all(cls, b):
+        f = Fields(b)
+        read = cls.take_all(f)
+        if f.left:
+            raise ProtocolError("Malformed", "trailing bytes")
+        return read
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 20: backup
+
+KIND_BACKUP = 0x91
+BY_PASSPHRASE, BY_KEY = 1, 2
+RECOVERY_HRP = "srkey"
+BOUNDS = (19_456, 1_048_576), (1, 16), (1, 8)
+
+
+def recovery_text(key):
+    return bech32_text(key_words(key), hrp=RECOVERY_HRP)
+
+
+def recovery_from_text(text):
+    return bytes_from_text(text, RECOVERY_HRP, 32)
+
+
+def check_parameters(parameters):
+    """Salt, m, t, p."""
+    f = Fields(parameters)
+    salt, numbers = f.take(16), [f.number(4) for _ in BOUNDS]
+    if not all(low <= n <= high for n, (low, high) in zip(numbers, BOUNDS)):
+        raise ProtocolError("Malformed", "parameters")
+    return (salt, *numbers)
+
+
+def passphrase_key(passphrase, parameters, label):
+    """(key, commitment)"""
+    salt, m, t, p = check_parameters(parameters)
+    stretched = hash_secret_raw(passphrase.encode(), salt, t, m, p, 64, Argon2Type.ID, 0x13)
+    return cut(HKDF(bytes(32), stretched, label, parameters, 64), 32, 32)
+
+
+def recovery_lock(key):
+    return cut(HKDF(bytes(32), key, L_BACKUP, b"", 64), 32, 32)
+
+
+@dataclass
+class Backup:
+    root_seed: bytes
+    device: bytes
+    list: bytes
+    padding: bool
+    resending: bool
+    contacts: bytes
+
+    def seal(self, passphrase, parameters, recovery_key, nonce):
+        if passphrase is None:
+            key, commitment = recovery_lock(recovery_key)
+            lock = u8(BY_KEY) + commitment
+        else:
+            key, commitment = passphrase_key(passphrase, parameters, L_BACKUP)
+            lock = u8(BY_PASSPHRASE) + parameters + commitment
+        plain = self.root_seed + self.device + u16(len(self.list)) + self.list
+        plain += u8(self.padding) + u8(self.resending) + self.contacts
+        return seal_behind(key, nonce, u8(KIND_BACKUP) + lock, plain), key, commitment
+
+    @classmethod
+    @one_error("BadBackup", keep=["UnsupportedVersion"])
+    def open(cls, b, passphrase, recovery_key):
+        check_kind(b, KIND_BACKUP)
+        f = Fields(b[1:])
+        lock = f.number(1)
+        if lock == BY_PASSPHRASE and passphrase is not None:
+            key, commitment = passphrase_key(passphrase, f.take(28), L_BACKUP)
+        elif lock == BY_KEY and passphrase is None:
+            key, commitment = recovery_lock(recovery_key)
+        else:
+            raise ProtocolError("Malformed", "lock")
+        if not hmac.compare_digest(f.take(32), commitment):
+            raise ProtocolError("Unauthentic", "commitment")
+        f = Fields(open_behind(key, b[: len(b) - len(f.left)], f))
+        seed, device, listed = f.take(32), f.take(16), f.take(f.number(2))
+        flags = f.number(1), f.number(1)
+        contacts = f.left
+        Contact.decode_all(contacts)
+        if DeviceList.decode(listed).user != ed25519_public(seed) or max(flags) > 1:
+            raise ProtocolError("Malformed", "contents")
+        return cls(seed, device, listed, *map(bool, flags), contacts)

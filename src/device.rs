@@ -1,0 +1,396 @@
+//! What an app uses: a device of a user, over a store. Nothing is lost, nothing comes twice, whatever crashes when.
+//!
+//! ```text
+//!              ┌── provide: lists, bundles <── server <── publication ──┐
+//! app ── send ─┴─> outbox ──> transport ──> receive ──> inbox ──> app: acknowledge
+//!                    sent <── server has it
+//! ```
+//! Every call is one commit of the store. A message leaves only after the state that made it is durable, and stays in
+//! the outbox until the app says that the server has it; what came in stays in the inbox until the app acknowledges it.
+//!
+//! Not its concern: networking; what the app's content means.
+
+mod admission;
+#[cfg(test)]
+mod adversaries;
+mod backup;
+mod cache;
+mod contacts;
+mod content;
+mod error;
+mod event;
+#[cfg(test)]
+mod hostile;
+mod index;
+mod link;
+mod lists;
+mod opening;
+mod publish;
+mod queue;
+mod reading;
+mod receive;
+mod records;
+mod resend;
+mod sealing;
+mod send;
+mod sessions;
+mod streams;
+mod upkeep;
+mod vault;
+#[cfg(test)]
+mod vectors;
+mod work;
+
+use std::{borrow::Borrow, fmt};
+
+pub use backup::{BackupLock, RecoveryKey};
+pub use error::{DeviceError, Missing, Refusal};
+pub use event::{Event, InboxId, MessageId, OutboxId, Outgoing, Received, Trust};
+pub use link::Link;
+pub use opening::Config;
+pub use publish::{LOW_WATER, Publication};
+pub use send::{Draft, MAX_MESSAGE_LEN};
+pub use upkeep::{Settings, Tasks, UserInfo};
+
+use crate::{
+    Address, DeviceId, IdentityKeyPair, PreKeyBundle, UnixTime, UserId,
+    store::{Action, Change, Expected, RecordId, Store},
+    wire::codec::{Kind, Reader},
+};
+use cache::Cache;
+use index::HeaderIndex;
+use opening::Clock;
+use receive::Outcome;
+use records::{BundleRecord, Table};
+use vault::Vault;
+use work::Work;
+
+/// A device of a user, over a store. Every call is one commit: it has happened whole, or not at all.
+///
+/// What an app does when it starts, after a crash as well as after a good night, is always the same:
+///
+/// ```
+/// use subrosa::{Device, DeviceError, LOW_WATER, Outgoing, Publication, Received, StorageKey, store::MemoryStore};
+///
+/// # fn in_history(_: &Received) -> bool { false }
+/// # fn keep_in_history(_: &Received) {}
+/// # fn prekeys_on_server() -> usize { 0 }
+/// # fn upload(_: &Publication) {}
+/// # fn fetch_list(_: &subrosa::UserId) -> Option<Vec<u8>> { None }
+/// # fn push(_: &Outgoing) {}
+/// # fn mailbox() -> Vec<Vec<u8>> { vec![] }
+/// # fn tell_server_that_it_arrived(_: &[u8]) {}
+/// # let key = StorageKey::generate();
+/// let mut device = Device::open_or_create(MemoryStore::new(), &key)?; // the key is from the platform's keychain
+///
+/// // 1. What came in and was not acknowledged. The app may have it already.
+/// let inbox: Vec<_> = device.inbox().collect::<Result<_, _>>()?;
+/// for got in inbox.iter().filter(|got| !in_history(got)) {
+///     keep_in_history(got);
+/// }
+/// device.acknowledge(inbox.iter().map(|got| got.id))?;
+///
+/// // 2. What the server needs, and what is needed from it.
+/// let tasks = device.maintain()?;
+/// if tasks.publish || prekeys_on_server() < LOW_WATER {
+///     let publication = device.publication(prekeys_on_server())?;
+///     upload(&publication);
+///     device.published(&publication)?;
+/// }
+/// for list in tasks.fetch.lists.iter().filter_map(fetch_list) {
+///     device.provide(&list)?;
+/// }
+///
+/// // 3. What has arrived. Some of it may make the device send something.
+/// for message in mailbox() {
+///     match device.receive(&message, None) {
+///         Ok(received) => received.iter().for_each(keep_in_history),
+///         Err(error @ (DeviceError::Store(_) | DeviceError::TooManyStrangers)) => return Err(error), // keep it
+///         Err(_) => {} // nobody can read it: see the table of `DeviceError`
+///     }
+///     tell_server_that_it_arrived(&message);
+/// }
+///
+/// // 4. What the server does not have.
+/// let outbox: Vec<_> = device.outbox().collect::<Result<_, _>>()?;
+/// outbox.iter().for_each(push);
+/// device.sent(outbox.iter().map(|out| out.id))?;
+/// # Ok::<(), DeviceError>(())
+/// ```
+///
+/// Close it before the process ends by dropping it. There may be several on one store at once, in one process or in many.
+pub struct Device<S> {
+    vault: Vault<S>,
+    cache: Cache,
+    index: HeaderIndex,
+    identity: IdentityKeyPair,
+    address: Address,
+    clock: Clock,
+}
+
+/// What an operation works with, besides the records.
+struct Context<'a> {
+    identity: &'a IdentityKeyPair,
+    device: DeviceId,
+    now: UnixTime,
+}
+
+/// A message that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Who may have sent it, as far as the transport knows. It is not believed, and makes finding the session fast.
+    pub from: Option<&'a UserId>,
+}
+
+/// Sending and receiving.
+impl<S: Store> Device<S> {
+    /// Encrypts content for every device of a user, and for the other devices of this one. What is returned is in the
+    /// outbox, too. It is ciphertext: what the app shows as sent, and under which id, it keeps itself.
+    ///
+    /// The whole call succeeds or nothing has changed. It may be called with one's own user: for one's other devices. If the
+    /// app must not send anything twice, whatever crashes, it keeps text and id first and uses [`Draft::with_id`].
+    ///
+    /// ```
+    /// use subrosa::{Device, DeviceError, Outgoing, UserId, store::Store};
+    ///
+    /// /// `list` and `bundle` ask the server.
+    /// fn send<S: Store>(
+    ///     device: &mut Device<S>,
+    ///     to: &UserId,
+    ///     text: &[u8],
+    ///     list: impl Fn(&UserId) -> Vec<u8>,
+    ///     bundle: impl Fn(&subrosa::Address) -> Option<Vec<u8>>,
+    /// ) -> Result<Vec<Outgoing>, DeviceError> {
+    ///     loop {
+    ///         let missing = match device.send(to, text) {
+    ///             Err(DeviceError::Missing(missing)) => missing,
+    ///             result => return result,
+    ///         };
+    ///         for user in &missing.lists {
+    ///             device.provide(&list(user))?;
+    ///         }
+    ///         for address in &missing.bundles {
+    ///             match bundle(address) {
+    ///                 Some(bundle) => drop(device.provide(&bundle)?),
+    ///                 None => device.unreachable(address)?,
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`DeviceError::Missing`] says what to fetch from the server and [`provide`](Self::provide) first.
+    /// [`DeviceError::Blocked`], [`DeviceError::Unreachable`], [`DeviceError::Unlinked`],
+    /// [`DeviceError::ContentTooLong`], [`DeviceError::CertificateExpired`], [`DeviceError::Refused`],
+    /// [`DeviceError::Store`].
+    pub fn send(&mut self, to: &UserId, content: &[u8]) -> Result<Vec<Outgoing>, DeviceError> {
+        self.send_many(&[Draft::new(to, content)])
+    }
+
+    /// [`Self::send`] of many messages in one commit: much faster than one by one.
+    ///
+    /// # Errors
+    /// As [`Self::send`]: then none is sent.
+    pub fn send_many(&mut self, drafts: &[Draft<'_>]) -> Result<Vec<Outgoing>, DeviceError> {
+        self.run(|work, context, _| work.send(context, drafts))
+    }
+
+    /// What the server does not have yet, oldest first.
+    pub fn outbox(&self) -> impl Iterator<Item = Result<Outgoing, DeviceError>> + use<'_, S> {
+        queue::listing(&self.vault)
+    }
+
+    /// The server has these. Naming one twice does no harm.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn sent(&mut self, ids: impl IntoIterator<Item = impl Borrow<OutboxId>>) -> Result<(), DeviceError> {
+        self.erase(Table::Outbox, ids.into_iter().map(|id| id.borrow().0))
+    }
+
+    /// Reads a message, whatever it is, whoever it is from. What it brings is in the inbox, too. **It may fill the outbox**:
+    /// with what a device has asked for again, so hand that out afterwards. Tell the server that the message arrived when this
+    /// has returned, with an error as well unless the table of [`DeviceError`] says to keep it.
+    ///
+    /// `from` is who may have sent it, as far as the transport knows: then a million sessions are no more than a few. If it is
+    /// wrong that costs time, nothing else.
+    ///
+    /// # Errors
+    /// [`DeviceError::Message`], [`DeviceError::Refused`], [`DeviceError::NeedsHint`],
+    /// [`DeviceError::TooManyStrangers`], [`DeviceError::Blocked`], [`DeviceError::Missing`],
+    /// [`DeviceError::Store`].
+    pub fn receive(&mut self, message: &[u8], from: Option<&UserId>) -> Result<Vec<Received>, DeviceError> {
+        match self.run(|work, context, index| work.receive(context, index, message, from))? {
+            Outcome::Received(received) => Ok(received),
+            Outcome::Refused(error) => Err(error),
+        }
+    }
+
+    /// [`Self::receive`] of many messages, as far as possible in one commit: much faster than one by one. What
+    /// became of each, in order; shorter than `messages` if the store failed: what comes after that has not been looked
+    /// at.
+    pub fn receive_many(&mut self, messages: &[Incoming<'_>]) -> Vec<Result<Vec<Received>, DeviceError>> {
+        let mut results = Vec::new();
+        while let Some(rest) = messages.get(results.len()..).filter(|rest| !rest.is_empty()) {
+            // As many as are good; what follows the first bad one depends on what that one leaves behind.
+            let mut good = rest.len();
+            let received = loop {
+                let Some(batch) = rest.get(..good) else { return results };
+                let mut read = 0;
+                let received = self.run(|work, context, index| {
+                    read = 0;
+                    let mut received = Vec::new();
+                    for message in batch {
+                        match work.receive(context, index, message.bytes, message.from)? {
+                            Outcome::Received(events) => received.push(Ok(events)),
+                            Outcome::Refused(error) => return Err(error),
+                        }
+                        read += 1;
+                    }
+                    Ok(received)
+                });
+                match received {
+                    Ok(received) => break received,
+                    Err(DeviceError::Store(error)) => {
+                        results.push(Err(DeviceError::Store(error)));
+                        return results;
+                    }
+                    Err(_) if (1..good).contains(&read) => good = read,
+                    // Once more, alone: so that its marks stay.
+                    Err(_) => break Vec::new(),
+                }
+            };
+            if received.is_empty() {
+                let Some(first) = rest.first() else { return results };
+                let result = self.receive(first.bytes, first.from);
+                let failed = matches!(result, Err(DeviceError::Store(_)));
+                results.push(result);
+                if failed {
+                    return results;
+                }
+            }
+            results.extend(received);
+        }
+        results
+    }
+
+    /// What the app has not acknowledged, oldest first, all marked as redelivered.
+    pub fn inbox(&self) -> impl Iterator<Item = Result<Received, DeviceError>> + use<'_, S> {
+        queue::listing(&self.vault)
+    }
+
+    /// The app has these safe. Naming one twice does no harm.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn acknowledge(
+        &mut self,
+        ids: impl IntoIterator<Item = impl Borrow<InboxId>>,
+    ) -> Result<(), DeviceError> {
+        self.erase(Table::Inbox, ids.into_iter().map(|id| id.borrow().0))
+    }
+}
+
+/// The server's part.
+impl<S: Store> Device<S> {
+    /// What the server has to have of this device. `on_server` is how many one-time prekeys it says it has; below
+    /// [`LOW_WATER`] more are made. All is durable before it is shown, and shown again until it is
+    /// [published](Self::published).
+    ///
+    /// # Errors
+    /// [`DeviceError::Unlinked`], [`DeviceError::Store`].
+    pub fn publication(&mut self, on_server: usize) -> Result<Publication, DeviceError> {
+        self.run(|work, context, _| work.publication(context, on_server))
+    }
+
+    /// The server has all of this.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn published(&mut self, publication: &Publication) -> Result<(), DeviceError> {
+        self.run(|work, _, _| work.published_now(publication))
+    }
+
+    /// Takes in what was fetched from the server: a device list, or a device's bundle. What that shows (devices have
+    /// changed, this one is unlinked) is in the inbox, too.
+    ///
+    /// A list that has expired is refused. Yet if it is the newest that is known, devices that are not in it are out. An
+    /// older list of this device's own user does no harm: the server has not got the newest yet. A bundle is kept until it is
+    /// used or has expired, whosever it is, and used only for a device of a list.
+    ///
+    /// # Errors
+    /// [`DeviceError::Message`] if it is neither, [`DeviceError::Refused`] if it is not to be believed,
+    /// [`DeviceError::Store`].
+    pub fn provide(&mut self, fetched: &[u8]) -> Result<Vec<Received>, DeviceError> {
+        let tag = Reader::new(fetched).u8()?;
+        if Kind::DeviceList.expect(tag).is_ok() {
+            let list = lists::read_list(fetched)?;
+            let (shown, expired) = self.run(|work, context, _| work.provide_list(context, &list))?;
+            return if expired { Err(Refusal::Expired.into()) } else { Ok(shown) };
+        }
+        let bundle =
+            PreKeyBundle::from_bytes(fetched)?.verify((self.clock)()).map_err(|error| match error {
+                crate::Error::Expired => Refusal::Expired.into(),
+                crate::Error::InvalidSignature => Refusal::Forged.into(),
+                error => DeviceError::from(error),
+            })?;
+        let device = DeviceId::of(bundle.identity_key());
+        // Whether the user's list has it is looked at when it is used.
+        self.run(|work, _, _| {
+            if let Some(peer) = work.peer(&device)?.change() {
+                peer.unreachable_since = UnixTime::from_secs(0);
+            }
+            work.put(&device.to_bytes(), &BundleRecord { bytes: fetched.to_vec() })
+        })?;
+        Ok(Vec::new())
+    }
+
+    /// The server has no bundle of a device. For a day messages go to the user's other devices alone; this one may ask
+    /// for them later.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnknownUser`]; [`DeviceError::UnknownDevice`] if it is not in the user's list;
+    /// [`DeviceError::Store`].
+    pub fn unreachable(&mut self, address: &Address) -> Result<(), DeviceError> {
+        self.run(|work, context, _| {
+            let record = work.user(&address.user)?.get().ok_or(DeviceError::UnknownUser)?;
+            let list = record.newest_list()?.ok_or(DeviceError::UnknownDevice)?;
+            let key = *list.identity_key(&address.device).ok_or(DeviceError::UnknownDevice)?;
+            work.peer_or_new(address, &key)?.unreachable_since = context.now;
+            Ok(())
+        })
+    }
+}
+
+impl<S: Store> Device<S> {
+    fn run<T>(
+        &mut self,
+        mut operation: impl FnMut(&mut Work<'_, S>, &Context<'_>, &mut HeaderIndex) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        let context = Context { identity: &self.identity, device: self.address.device, now: (self.clock)() };
+        let index = &mut self.index;
+        Work::run(&mut self.vault, &mut self.cache, |work| operation(work, &context, index))
+    }
+
+    fn erase(&mut self, table: Table, names: impl Iterator<Item = [u8; 16]>) -> Result<(), DeviceError> {
+        let ids: std::collections::BTreeSet<_> = names.collect();
+        let changes: Vec<_> = ids
+            .into_iter()
+            .map(|name| Change {
+                id: RecordId { table: table as u8, name },
+                expected: Expected::Anything,
+                action: Action::Delete,
+            })
+            .collect();
+        self.vault.commit(&changes)
+    }
+}
+
+impl<S> fmt::Debug for Device<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! First messages: who is let in.
+//!
+//! ```text
+//! handshake ──> certificate of the sender ──> what is known of the user ──> a session with one more device
+//! ```
+//! Anybody can make users and write first. So strangers are few, and have few devices and sessions; who has been written
+//! to, or verified, is none.
+//!
+//! Not its concern: what the message says.
+
+use super::{
+    Context, DeviceError, Event, Missing, Refusal, Trust,
+    receive::Outcome,
+    records::{HandshakeRecord, SessionEntry, Standing, Strangers, UserRecord},
+    work::Work,
+};
+use crate::{
+    Accepted, Address, DeviceId, Error, IdentityKey, MessageKind, UserId,
+    roster::{KnownList, Payload},
+    store::Store,
+};
+
+/// How many users are kept who have written and were never answered.
+pub(super) const MAX_STRANGERS: u32 = 500;
+/// How many devices and how many sessions with each are kept of such a user: few enough that the messages of others are
+/// found among all of them without a hint.
+const MAX_STRANGERS_DEVICES: usize = 2;
+pub(super) const MAX_STRANGERS_SESSIONS: usize = 2;
+
+impl<S: Store> Work<'_, S> {
+    pub(super) fn receive_initial(
+        &mut self,
+        context: &Context<'_>,
+        message: &[u8],
+        hint: Option<&UserId>,
+    ) -> Result<Outcome, DeviceError> {
+        let Accepted { session, content, payload, .. } = match self.accept(context, message)? {
+            Ok(accepted) => accepted,
+            Err(error @ (Error::UnknownPreKey | Error::Unauthentic)) => {
+                if let Some(user) = hint {
+                    self.suspect_user(user)?;
+                }
+                return Ok(Outcome::Refused(error.into()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let content = zeroize::Zeroizing::new(content);
+        let key = *session.peer_identity();
+        let (address, mut events) = self.check_certificate(context, &key, &payload)?;
+        if !session.used_one_time_prekey() {
+            events.push(Event::NoOneTimePreKey);
+        }
+        let handshake = session.accepted_from();
+        let id = self.add_session(session)?;
+        if let Some(handshake) = handshake {
+            self.put(&handshake, &HandshakeRecord { device: address.device, session: id })?;
+        }
+        let peer = self.peer_or_new(&address, &key)?;
+        peer.sessions.push(SessionEntry { id, began: context.now, last_used: context.now, given_up: false });
+        let outcome =
+            self.received(context, MessageKind::Initial, &address.device, &id, message, &content, events)?;
+        self.drop_old_sessions(&address.device)?;
+        Ok(outcome)
+    }
+
+    /// Who the sender of a first message is, and what that brings to light.
+    pub(super) fn check_certificate(
+        &mut self,
+        context: &Context<'_>,
+        key: &IdentityKey,
+        payload: &[u8],
+    ) -> Result<(Address, Vec<Event>), DeviceError> {
+        let Payload { certificate, recipient } = Payload::from_bytes(payload).map_err(|_| Refusal::Forged)?;
+        certificate.verify(key).map_err(|_| Refusal::Forged)?;
+        let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
+        if recipient != own {
+            return Err(Refusal::OtherRecipient.into());
+        }
+        if context.now > certificate.expires() {
+            return Err(Refusal::Expired.into());
+        }
+        let (user, device) = (*certificate.user(), DeviceId::of(key));
+        if self.peer(&device)?.get().is_some_and(|peer| peer.user != user) || device == context.device {
+            return Err(Refusal::OtherUsersDevice.into());
+        }
+        let address = Address { user, device };
+        let claimed = *certificate.list();
+        let events = self.introduce(&address, claimed)?;
+        let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
+        if record.trust == Trust::Blocked {
+            return Err(DeviceError::Blocked);
+        }
+        let list = record.newest_list()?;
+        let known = record.known.unwrap_or(claimed);
+        let listed = list.filter(|list| list.version() == known.version);
+        if claimed.version == known.version && claimed.hash != known.hash {
+            return Err(Refusal::Forked.into());
+        }
+        if claimed.version > known.version || record.known.is_none() {
+            if let Some(record) = self.user(&user)?.change() {
+                record.known = Some(claimed);
+            }
+            return Ok((address, events));
+        }
+        match listed {
+            Some(list) if list.contains(&device) => Ok((address, events)),
+            Some(_) => Err(Refusal::NotInList.into()),
+            None if claimed.version == known.version => Ok((address, events)),
+            // Whether the device has been removed since then says the list that is known to exist, and is not here.
+            None => {
+                let missing = Missing { lists: vec![user], ..Missing::default() };
+                Err(DeviceError::Missing(missing))
+            }
+        }
+    }
+
+    /// A user writes a first message: perhaps for the first time.
+    pub(super) fn introduce(
+        &mut self,
+        address: &Address,
+        claimed: KnownList,
+    ) -> Result<Vec<Event>, DeviceError> {
+        let record = self.user(&address.user)?.get();
+        let (standing, blocked) = record
+            .map_or((Standing::Listed, false), |record| (record.standing, record.trust == Trust::Blocked));
+        match standing {
+            Standing::Contact => return Ok(Vec::new()),
+            Standing::Stranger => {
+                let known = record.is_some_and(|record| {
+                    record.devices.contains(&address.device) || record.devices.len() < MAX_STRANGERS_DEVICES
+                });
+                return if known { Ok(Vec::new()) } else { Err(DeviceError::TooManyDevices) };
+            }
+            Standing::Listed if blocked => return Err(DeviceError::Blocked),
+            Standing::Listed => {}
+        }
+        let strangers = self.strangers()?;
+        let count = strangers.get().map_or(0, |strangers| strangers.count);
+        if count >= MAX_STRANGERS {
+            return Err(DeviceError::TooManyStrangers);
+        }
+        strangers.put(Strangers { count: count + 1 });
+        let slot = self.user(&address.user)?;
+        match slot.change() {
+            Some(record) => record.standing = Standing::Stranger,
+            None => {
+                let record = UserRecord::new(address.user, Some(claimed), None);
+                slot.put(UserRecord { standing: Standing::Stranger, ..record });
+            }
+        }
+        Ok(vec![Event::NewUser])
+    }
+
+    /// The user is somebody that this user writes to, or knows.
+    pub(super) fn note_contact(&mut self, user: &UserId) -> Result<(), DeviceError> {
+        let slot = self.user(user)?;
+        let Some(standing) = slot.get().map(|record| record.standing) else { return Ok(()) };
+        if standing != Standing::Contact
+            && let Some(record) = slot.change()
+        {
+            record.standing = Standing::Contact;
+        }
+        if standing == Standing::Stranger { self.fewer_strangers() } else { Ok(()) }
+    }
+
+    pub(super) fn fewer_strangers(&mut self) -> Result<(), DeviceError> {
+        if let Some(strangers) = self.strangers()?.change() {
+            strangers.count = strangers.count.saturating_sub(1);
+        }
+        Ok(())
+    }
+}

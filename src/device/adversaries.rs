@@ -1,0 +1,484 @@
+//! What contacts with keys of their own, stolen devices, servers and failing stores must not bring about.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use super::{
+    content::{Body, Claim, Content, Meaning, Place, StreamId},
+    *,
+};
+use crate::{
+    DeviceList, Session, StorageKey,
+    roster::{Certificate, Payload, RootKey, claim},
+    store::{MemoryStore, Record, StoreError},
+};
+
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 24 * 60 * 60;
+
+/// A store that fails on demand, and does not let anybody try for ever.
+#[derive(Clone, Default)]
+struct FlakyStore {
+    inner: MemoryStore,
+    full: Arc<AtomicBool>,
+    busy: Arc<AtomicBool>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Store for FlakyStore {
+    fn read(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        self.inner.read(id)
+    }
+
+    fn list(&self, table: u8, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.inner.list(table, after, limit)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let writes = changes.iter().any(|change| change.action != Action::Keep);
+        if self.full.load(Relaxed) && writes {
+            assert!(self.commits.fetch_add(1, Relaxed) < 1_000, "the device tries for ever");
+            return Err(StoreError::Full);
+        }
+        if self.busy.load(Relaxed) {
+            return Err(StoreError::Busy);
+        }
+        self.inner.commit(changes)
+    }
+}
+
+type D = Device<FlakyStore>;
+
+#[derive(Clone)]
+struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(NOW)))
+    }
+
+    fn config(&self) -> Config {
+        let clock = self.0.clone();
+        Config::new(&StorageKey::from_bytes(&[7; 32]), move || UnixTime::from_secs(clock.load(Relaxed)))
+    }
+
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(self.0.load(Relaxed))
+    }
+
+    fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Relaxed);
+    }
+
+    fn device(&self) -> D {
+        Device::create(FlakyStore::default(), self.config()).unwrap()
+    }
+}
+
+fn list_of(device: &mut D) -> Vec<u8> {
+    device.publication(0).unwrap().list.to_bytes()
+}
+
+fn bundle_of(device: &mut D) -> PreKeyBundle {
+    let publication = device.publication(0).unwrap();
+    let one_time = publication.one_time_prekeys.into_iter().next();
+    PreKeyBundle::new(publication.identity_key, publication.signed_prekey, one_time)
+}
+
+fn try_send(
+    from: &mut D,
+    others: &mut [&mut D],
+    to: &UserId,
+    text: &[u8],
+) -> Result<Vec<Outgoing>, DeviceError> {
+    for _ in 0..4 {
+        match from.send(to, text) {
+            Err(DeviceError::Missing(missing)) => {
+                for user in missing.lists {
+                    let other = others.iter_mut().find(|other| other.user() == user).unwrap();
+                    let _ = from.provide(&list_of(other));
+                }
+                for address in missing.bundles {
+                    let other = others.iter_mut().find(|other| other.address() == address).unwrap();
+                    from.provide(&bundle_of(other).to_bytes()).unwrap();
+                }
+            }
+            result => return result,
+        }
+    }
+    from.send(to, text)
+}
+
+/// Sends, and lets the others receive what is for them.
+fn say(from: &mut D, others: &mut [&mut D], to: &UserId, text: &[u8]) {
+    for out in try_send(from, others, to, text).unwrap() {
+        let other = others.iter_mut().find(|other| other.address() == out.to).unwrap();
+        other.receive(&out.bytes, None).unwrap();
+        from.sent([out.id]).unwrap();
+    }
+}
+
+fn link(device: &mut D, clock: &Clock) -> D {
+    let mut link = Link::begin(FlakyStore::default(), clock.config()).unwrap();
+    let offer = device.offer_link(&link.code()).unwrap();
+    let user = device.user();
+    let reply = link.confirm(&offer, &user).unwrap();
+    let grant = device.approve_link(&reply).unwrap();
+    link.complete(&grant).unwrap()
+}
+
+/// Two devices of Alice's and one of Bob's, with sessions everywhere that are all answered.
+fn acquainted(clock: &Clock) -> (D, D, D) {
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let mut second = link(&mut alice, clock);
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut second, &mut [&mut alice, &mut bob], &b, b"from the second device");
+    say(&mut bob, &mut [&mut alice, &mut second], &a, b"to both");
+    say(&mut alice, &mut [&mut second, &mut bob], &b, b"from the first");
+    say(&mut bob, &mut [&mut alice, &mut second], &a, b"to both, again");
+    (alice, second, bob)
+}
+
+/// A user whose messages are made by hand.
+struct Root(RootKey);
+
+type Entry = (crate::IdentityKey, crate::crypto::sign::Signature);
+
+impl Root {
+    fn new() -> Self {
+        Self(RootKey::generate(&mut rand::rngs::SysRng).unwrap())
+    }
+
+    fn entry(&self, identity: &IdentityKeyPair) -> Entry {
+        (*identity.identity_key(), claim(identity, self.0.user_id()))
+    }
+
+    fn list(&self, previous: Option<&DeviceList>, identities: &[&IdentityKeyPair]) -> DeviceList {
+        let entries = identities.iter().map(|identity| self.entry(identity)).collect();
+        DeviceList::sign(&self.0, previous, entries, UnixTime::from_secs(NOW)).unwrap()
+    }
+
+    fn begin(&self, identity: &IdentityKeyPair, list: &DeviceList, victim: &mut D) -> Session {
+        let (key, claim) = self.entry(identity);
+        let certificate = Certificate::issue(&self.0, &key, claim, list);
+        let payload = Payload { certificate, recipient: victim.user() }.to_bytes();
+        let bundle = bundle_of(victim).verify(UnixTime::from_secs(NOW)).unwrap();
+        Session::initiate_with_payload(identity, &bundle, &payload).unwrap()
+    }
+}
+
+fn text(number: u32) -> Content<'static> {
+    let place = Place { stream: StreamId([1; 8]), number };
+    let id = MessageId::from_bytes([u8::try_from(number).unwrap(); 16]);
+    let (kind, _) = Meaning::Message(b"").encode();
+    Content { body: Some(Body { place, id, resent: false, kind, bytes: b"text" }), ..Content::default() }
+}
+
+fn is_shown(received: &Result<Vec<Received>, DeviceError>) -> bool {
+    received.iter().flatten().any(|received| matches!(received.event, Event::Message { .. }))
+}
+
+/// A device writes first with a certificate of a list that the victim does not have, and keeps the list to itself. It
+/// is unlinked, and the victim gets the newest list.
+#[test]
+fn a19_a_removed_device_that_hid_its_list_is_out() {
+    let (mut bob, alice) = (Clock::new().device(), Root::new());
+    let (first, stolen) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+    let one = alice.list(None, &[&first]);
+    let two = alice.list(Some(&one), &[&first, &stolen]);
+    let three = alice.list(Some(&two), &[&first]);
+    bob.provide(one.as_bytes()).unwrap();
+    let mut session = alice.begin(&stolen, &two, &mut bob);
+    assert!(is_shown(&bob.receive(&session.encrypt(&text(0).encode()).unwrap(), None)));
+    bob.provide(three.as_bytes()).unwrap();
+    let after = bob.receive(&session.encrypt(&text(1).encode()).unwrap(), None);
+    assert!(!is_shown(&after), "shown as Alice's: {after:?}");
+}
+
+/// Somebody sends lists of users that nobody has heard of.
+#[test]
+fn a46_messages_do_not_make_users() {
+    let (mut bob, mallory) = (Clock::new().device(), Root::new());
+    let identity = IdentityKeyPair::generate();
+    let list = mallory.list(None, &[&identity]);
+    let mut session = mallory.begin(&identity, &list, &mut bob);
+    let sybil = (Root::new(), IdentityKeyPair::generate());
+    let sybils = sybil.0.list(None, &[&sybil.1]);
+    let content = Content { lists: vec![sybils.as_bytes()], ..Content::default() };
+    bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
+    let count = bob.users().count();
+    // And now it does not look like a new user, nor count as a stranger.
+    let mut session = sybil.0.begin(&sybil.1, &sybils, &mut bob);
+    let received = bob.receive(&session.encrypt(&text(0).encode()).unwrap(), None).unwrap();
+    let new = received.iter().any(|received| received.event == Event::NewUser);
+    assert_eq!((count, new), (2, true), "Bob and Mallory; and the other one is announced");
+}
+
+/// One batch asks for one message many times.
+#[test]
+fn a44_a_batch_is_answered_no_more_than_twice() {
+    let (mut bob, mallory) = (Clock::new().device(), Root::new());
+    let identity = IdentityKeyPair::generate();
+    let list = mallory.list(None, &[&identity]);
+    let mut session = mallory.begin(&identity, &list, &mut bob);
+    bob.receive(&session.encrypt(&text(0).encode()).unwrap(), None).unwrap();
+    bob.provide(list.as_bytes()).unwrap();
+    let out = bob.send(mallory.0.user_id(), &[7; 60_000]).unwrap();
+    bob.sent([out[0].id]).unwrap();
+    let plain = session.decrypt(&out[0].bytes).unwrap();
+    let place = Content::decode(&plain).unwrap().body.unwrap().place;
+    let content = Content { asks: vec![place], ..Content::default() }.encode();
+    let messages: Vec<_> = (0..50).map(|_| session.encrypt(&content).unwrap()).collect();
+    let incoming: Vec<_> = messages.iter().map(|bytes| Incoming { bytes, from: None }).collect();
+    assert!(bob.receive_many(&incoming).iter().all(Result::is_ok));
+    let sent: usize = bob.outbox().map(|out| out.unwrap().bytes.len()).sum();
+    assert!(bob.outbox().count() <= 2, "{} answers, {sent} bytes", bob.outbox().count());
+}
+
+/// A device without the root key names a list that there is not.
+#[test]
+fn a43_a_rumour_does_not_stop_messages_for_good() {
+    let (mut bob, alice) = (Clock::new().device(), Root::new());
+    let (first, stolen) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+    let list = alice.list(None, &[&first, &stolen]);
+    bob.provide(list.as_bytes()).unwrap();
+    let mut session = alice.begin(&stolen, &list, &mut bob);
+    let own_list = Claim { version: u32::MAX, hash: [1; 16] };
+    let content = Content { own_list, ..Content::default() };
+    bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
+    // The server has no other list.
+    bob.provide(list.as_bytes()).unwrap();
+    let Err(DeviceError::Missing(missing)) = bob.send(alice.0.user_id(), b"?") else { panic!() };
+    assert!(missing.lists.is_empty(), "always missing");
+}
+
+/// A linked device says that its own user is blocked.
+#[test]
+fn a43_a_linked_device_cannot_silence_its_user() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let mut second = link(&mut alice, &clock);
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut second, &mut bob], &b, b"sessions everywhere");
+    let blocked = Meaning::Trust { user: a, trust: Trust::Blocked as u8, since: clock.now() };
+    let out = second.run(|work, context, _| work.tell_own_devices(context, &blocked)).unwrap();
+    alice.receive(&out[0].bytes, None).unwrap();
+    let sent = alice.send(&b, b"?");
+    assert!(sent.is_ok(), "{sent:?}");
+}
+
+/// The server delivers two messages between a user's devices in another order.
+#[test]
+fn a43_a_server_does_not_choose_whom_one_trusts() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let mut second = link(&mut alice, &clock);
+    let b = bob.user();
+    say(&mut alice, &mut [&mut second, &mut bob], &b, b"sessions everywhere");
+    let verified = alice.set_trust(&b, Trust::Verified).unwrap();
+    clock.advance(DAY);
+    let blocked = alice.set_trust(&b, Trust::Blocked).unwrap();
+    second.receive(&blocked[0].bytes, None).unwrap();
+    second.receive(&verified[0].bytes, None).unwrap();
+    assert_eq!(second.user_info(&b).unwrap().unwrap().trust, Trust::Blocked);
+}
+
+/// The disk is full.
+#[test]
+fn a_batch_ends_when_the_store_is_full() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let b = bob.user();
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    let out = alice.send_many(&[Draft::new(&b, b"1"), Draft::new(&b, b"2")]).unwrap();
+    let incoming: Vec<_> = out.iter().skip(1).map(|out| Incoming { bytes: &out.bytes, from: None }).collect();
+    // As ratchet messages, once Bob has answered; here the repeated handshake does.
+    bob.vault.store.full.store(true, Relaxed);
+    let results = bob.receive_many(&incoming);
+    assert!(matches!(results[..], [Err(DeviceError::Store(StoreError::Full))]), "{results:?}");
+}
+
+/// What is in memory is stale, and the store cannot be asked.
+#[test]
+fn an_error_is_not_believed_when_the_store_cannot_confirm_it() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    say(&mut alice, &mut [&mut bob], &b, b"how are you?");
+    let mut extension = Device::open(bob.vault.store.clone(), clock.config()).unwrap();
+    for _ in 0..3 {
+        say(&mut extension, &mut [&mut alice], &a, b"ping");
+        say(&mut alice, &mut [&mut extension], &b, b"pong");
+    }
+    let good = alice.send(&b, b"do not lose me").unwrap();
+    bob.vault.store.busy.store(true, Relaxed);
+    let busy = bob.receive(&good[0].bytes, None);
+    bob.vault.store.busy.store(false, Relaxed);
+    assert!(is_shown(&bob.receive(&good[0].bytes, None)), "it is good");
+    assert!(matches!(busy, Err(DeviceError::Store(_))), "the app would drop it: {busy:?}");
+}
+
+/// A linked device fetches its own user's newest list, which has expired, too.
+#[test]
+fn a19_an_expired_list_of_ones_own_does_not_silence() {
+    let clock = Clock::new();
+    let (mut alice, mut second, mut bob) = acquainted(&clock);
+    let (a, b) = (alice.user(), bob.user());
+    clock.advance(40 * DAY);
+    alice.maintain().unwrap();
+    let newest = list_of(&mut alice);
+    // The device with the root key is lost, and this one was off for long.
+    clock.advance(95 * DAY);
+    bob.maintain().unwrap();
+    second.provide(&list_of(&mut bob)).unwrap();
+    second.send(&b, b"works").unwrap();
+    assert_eq!(second.maintain().unwrap().fetch.lists, [a]);
+    let _ = second.provide(&newest);
+    let sent = second.send(&b, b"and now?");
+    assert!(sent.is_ok(), "{sent:?}");
+}
+
+/// A device in Alice's list has introduced itself as another user's.
+#[test]
+fn a34_a_device_with_two_masters_does_not_stop_messages() {
+    let (mut bob, alice, mallory) = (Clock::new().device(), Root::new(), Root::new());
+    let (first, both) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+    let mut session = mallory.begin(&both, &mallory.list(None, &[&both]), &mut bob);
+    bob.receive(&session.encrypt(&text(0).encode()).unwrap(), None).unwrap();
+    let list = alice.list(None, &[&first, &both]);
+    bob.provide(list.as_bytes()).unwrap();
+    let sent = bob.send(alice.0.user_id(), b"?");
+    assert!(matches!(sent, Err(DeviceError::Missing(_))), "only the first device's bundle: {sent:?}");
+}
+
+/// One message of the app's, to two people.
+#[test]
+fn one_id_for_two_recipients() {
+    let clock = Clock::new();
+    let (mut alice, mut bob, mut carol) = (clock.device(), clock.device(), clock.device());
+    let mut second = link(&mut alice, &clock);
+    let (b, c) = (bob.user(), carol.user());
+    say(&mut alice, &mut [&mut second, &mut bob], &b, b"hi");
+    say(&mut alice, &mut [&mut second, &mut carol], &c, b"hi");
+    let id = MessageId::from_bytes([9; 16]);
+    let drafts = [Draft::new(&b, b"to both").with_id(id), Draft::new(&c, b"to both").with_id(id)];
+    alice.send_many(&drafts).unwrap();
+    let copies = alice.outbox().filter(|out| out.as_ref().unwrap().to == second.address()).count();
+    assert_eq!(copies, 2, "the other device of Alice's does not learn of one");
+}
+
+/// A server makes a session suspicious of a device whose certificate has expired.
+#[test]
+fn a43_a_healing_that_cannot_be_does_not_stop_messages() {
+    let clock = Clock::new();
+    let (mut alice, mut second, mut bob) = acquainted(&clock);
+    let b = bob.user();
+    clock.advance(91 * DAY);
+    bob.maintain().unwrap();
+    second.provide(&list_of(&mut bob)).unwrap();
+    let mut garbage = second.send(&b, b"works").unwrap()[0].bytes.clone();
+    garbage[9] ^= 1;
+    second.receive(&garbage, Some(&b)).unwrap_err();
+    let sent = try_send(&mut second, &mut [&mut alice, &mut bob], &b, b"and now?");
+    assert!(sent.is_ok(), "{sent:?}");
+}
+
+/// What was dropped because its sender was blocked comes later all the same.
+#[test]
+fn what_a_blocked_user_sent_stays_dropped() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    bob.set_trust(&a, Trust::Blocked).unwrap();
+    say(&mut alice, &mut [&mut bob], &b, b"unheard");
+    bob.set_trust(&a, Trust::Unverified).unwrap();
+    say(&mut alice, &mut [&mut bob], &b, b"heard");
+    clock.advance(120);
+    say(&mut bob, &mut [&mut alice], &a, b"what?");
+    let waiting: Vec<_> = alice.outbox().map(Result::unwrap).collect();
+    for out in waiting {
+        let received = bob.receive(&out.bytes, None);
+        assert!(!is_shown(&received), "{received:?}");
+    }
+    assert_eq!(clock.now().as_secs(), NOW + 120);
+}
+
+/// A stranger who was blocked stays so on a device that is linked later.
+#[test]
+fn blocked_strangers_are_blocked_on_new_devices() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut bob, &mut [&mut alice], &a, b"buy!");
+    alice.set_trust(&b, Trust::Blocked).unwrap();
+    let second = link(&mut alice, &clock);
+    assert_eq!(second.user_info(&b).unwrap().map(|info| info.trust), Some(Trust::Blocked));
+}
+
+/// More sessions than are tried: who says who wrote is served all the same, and nobody else is told that there is no session.
+#[test]
+fn without_a_hint_a_limited_number_of_sessions_is_tried() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    let bundle = bundle_of(&mut clock.device()).verify(clock.now()).unwrap();
+    let session = Session::initiate(&bob.identity, &bundle).unwrap();
+    let changes: Vec<_> = (0..4_096u64)
+        .map(|number| {
+            let id = bob.vault.id(Table::Sessions, &number.to_be_bytes());
+            let action = Action::Put { version: number, value: bob.vault.seal_hot(&id, number, &session) };
+            Change { id, expected: Expected::Absent, action }
+        })
+        .collect();
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    let found = alice.send(&b, b"found").unwrap();
+    assert!(is_shown(&bob.receive(&found[0].bytes, None)));
+    // Now they come first.
+    let own: Vec<_> = bob.vault.store.list(Table::Sessions as u8, 0, 9).unwrap();
+    let delete =
+        |record: &Record| Change { id: record.id, expected: Expected::Anything, action: Action::Delete };
+    bob.vault.store.commit(&own.iter().map(delete).collect::<Vec<_>>()).unwrap();
+    bob.vault.store.commit(&changes).unwrap();
+    let put = |record: Record| Change {
+        id: record.id,
+        expected: Expected::Absent,
+        action: Action::Put { version: record.version, value: record.value },
+    };
+    bob.vault.store.commit(&own.into_iter().map(put).collect::<Vec<_>>()).unwrap();
+    // In memory there is still where the session stands.
+    let mut bob = Device::open(bob.vault.store.clone(), clock.config()).unwrap();
+    let hidden = alice.send(&b, b"hidden").unwrap();
+    let result = bob.receive(&hidden[0].bytes, None);
+    assert!(matches!(result, Err(DeviceError::NeedsHint)), "{result:?}");
+    assert!(is_shown(&bob.receive(&hidden[0].bytes, Some(&a))));
+}
+
+/// A server keeps a message of a session back until that has been replaced.
+#[test]
+fn a43_a_hoarded_message_does_not_bring_back_what_was_given_up() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    let hoarded = bob.send(&a, b"late").unwrap().remove(0);
+    let mut garbage = bob.send(&a, b"altered on the way").unwrap().remove(0).bytes;
+    garbage[9] ^= 1;
+    alice.receive(&garbage, Some(&b)).unwrap_err();
+    say(&mut alice, &mut [&mut bob], &b, b"in a new session");
+    say(&mut bob, &mut [&mut alice], &a, b"answered there");
+    let device = bob.address().device;
+    let sent_on = |alice: &mut D| {
+        alice.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().sessions[0].id)).unwrap()
+    };
+    let before = sent_on(&mut alice);
+    assert!(is_shown(&alice.receive(&hoarded.bytes, None)));
+    assert_eq!(sent_on(&mut alice), before);
+}

@@ -1,0 +1,207 @@
+//! What can go wrong with a device.
+
+use std::fmt;
+
+use crate::{Address, Error, UserId, store::StoreError};
+
+/// Why a call of a [`Device`](crate::Device) failed. Whatever it was, nothing has changed: not in the store, not in the
+/// sessions, and nothing is to be sent. (The one exception is a mark that a session may be broken, which
+/// [`Device::receive`](crate::Device::receive) may leave.)
+///
+/// | error | |
+/// |---|---|
+/// | [`Missing`](Self::Missing) | fetch what it names from the server, [`provide`](crate::Device::provide) it, call again |
+/// | [`Message`](Self::Message) | what arrived cannot be read: drop it, except as its own table says |
+/// | [`Message`](Self::Message) of [`Error::Duplicate`] | everyday after a crash: it has arrived, drop it |
+/// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
+/// | [`Refused`](Self::Refused) | drop the message, list or bundle |
+/// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) |
+/// | [`Store`](Self::Store) | keep everything, try again when its cause is gone |
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// Lists or bundles have to be fetched first.
+    Missing(Missing),
+    /// What arrived cannot be read, or is no message.
+    Message(Error),
+    /// There are too many sessions to try them all without being told who sent the message.
+    NeedsHint,
+    /// What arrived is well-formed, and is not to be believed.
+    Refused(Refusal),
+    /// So many users who were never answered have written that no more are let in.
+    TooManyStrangers,
+    /// The user is [blocked](crate::Trust::Blocked).
+    Blocked,
+    /// Nothing is known of this user.
+    UnknownUser,
+    /// Not a device of this user's.
+    UnknownDevice,
+    /// None of the user's devices can be reached at the moment.
+    Unreachable,
+    /// Only the device that holds the root key can do this.
+    NoRootKey,
+    /// The proof that this device is its user's has expired: the device that holds the root key has to renew the list of
+    /// devices ([`Device::maintain`](crate::Device::maintain) there), and send something.
+    CertificateExpired,
+    /// This device was unlinked, and cannot send any more.
+    Unlinked,
+    /// A link code, an offer, a reply or a grant that does not fit this device or this linking.
+    BadLink,
+    /// Thirty-two devices are the limit.
+    TooManyDevices,
+    /// A backup that this passphrase or key does not open, or that is damaged.
+    BadBackup,
+    /// The store has no device yet.
+    NoDevice,
+    /// The store has a device already.
+    Occupied,
+    /// The key is not the one that the store was made with.
+    WrongKey,
+    /// A record does not open under the right key: altered, or mixed up.
+    Damaged,
+    /// A record was made by a later release.
+    UnsupportedVersion,
+    /// Content above [`MAX_MESSAGE_LEN`](crate::MAX_MESSAGE_LEN) bytes.
+    ContentTooLong,
+    /// There is not as much memory as a passphrase takes.
+    OutOfMemory,
+    /// The system's random generator failed.
+    NoRandomness,
+    /// The store failed.
+    Store(StoreError),
+}
+
+/// What has to be fetched from the server before a message can be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Users whose device list is missing, has expired, or has been replaced.
+    pub lists: Vec<UserId>,
+    /// Devices of which a bundle is missing.
+    pub bundles: Vec<Address>,
+}
+
+impl Missing {
+    /// Whether there is nothing to fetch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.bundles.is_empty()
+    }
+}
+
+/// Why something is not to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A signature does not verify: forged, or not of who it claims to be of.
+    Forged,
+    /// Past its expiry by this device's clock.
+    Expired,
+    /// Older than what is known.
+    Older,
+    /// There are two device lists of one version, or two that do not follow from each other: the root key is used twice,
+    /// or a server shows different lists to different people.
+    Forked,
+    /// From a device that is not in the user's list.
+    NotInList,
+    /// Meant for another user.
+    OtherRecipient,
+    /// A device that is known as another user's.
+    OtherUsersDevice,
+}
+
+impl DeviceError {
+    /// An error of the session layer when reading a record.
+    pub(super) fn from_record(error: Error) -> Self {
+        match error {
+            Error::UnsupportedVersion => Self::UnsupportedVersion,
+            Error::NoRandomness => Self::NoRandomness,
+            _ => Self::Damaged,
+        }
+    }
+}
+
+/// Errors of the session layer about what arrived.
+impl From<Error> for DeviceError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoRandomness => Self::NoRandomness,
+            Error::ContentTooLong => Self::ContentTooLong,
+            error => Self::Message(error),
+        }
+    }
+}
+
+impl From<StoreError> for DeviceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Refusal> for DeviceError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing(missing) => {
+                return write!(
+                    f,
+                    "{} device lists and {} bundles have to be fetched first",
+                    missing.lists.len(),
+                    missing.bundles.len()
+                );
+            }
+            Self::Message(error) => return write!(f, "message cannot be read: {error}"),
+            Self::Store(error) => return error.fmt(f),
+            Self::Refused(refusal) => return refusal.fmt(f),
+            Self::NeedsHint => "too many sessions to try without knowing the sender",
+            Self::TooManyStrangers => "too many strangers have written",
+            Self::Blocked => "user is blocked",
+            Self::UnknownUser => "nothing is known of this user",
+            Self::UnknownDevice => "not a device of this user's",
+            Self::Unreachable => "none of the user's devices can be reached",
+            Self::NoRootKey => "only the device that holds the root key can do this",
+            Self::CertificateExpired => "proof of belonging to the user has expired",
+            Self::Unlinked => "this device was unlinked",
+            Self::BadLink => "link code, offer, reply or grant does not fit",
+            Self::TooManyDevices => "too many devices",
+            Self::BadBackup => "backup does not open",
+            Self::NoDevice => "store has no device yet",
+            Self::Occupied => "store has a device already",
+            Self::WrongKey => "wrong key for this store",
+            Self::Damaged => "record does not open",
+            Self::UnsupportedVersion => "record was made by a later release",
+            Self::ContentTooLong => "content too long",
+            Self::OutOfMemory => "not enough memory for a passphrase",
+            Self::NoRandomness => "random generator failed",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forged => "forged",
+            Self::Expired => "expired",
+            Self::Older => "older than what is known",
+            Self::Forked => "contradicts what is known",
+            Self::NotInList => "from a device that is not in the user's list",
+            Self::OtherRecipient => "meant for another user",
+            Self::OtherUsersDevice => "from a device that is another user's",
+        })
+    }
+}
+
+impl std::error::Error for DeviceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Message(error) => Some(error),
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! First messages of devices that hold their own keys, and lie about whose they are.
+
+use super::*;
+use crate::{
+    DeviceList, IdentityKey, Session, StorageKey,
+    roster::{self, Certificate, Payload, RootKey, claim},
+    store::MemoryStore,
+};
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+fn device() -> Device<MemoryStore> {
+    Device::create(MemoryStore::new(), Config::new(&StorageKey::from_bytes(&[7; 32]), || NOW)).unwrap()
+}
+
+/// Who makes a first message by hand.
+struct Liar {
+    root: RootKey,
+    identity: IdentityKeyPair,
+}
+
+impl Liar {
+    fn new() -> Self {
+        let root = RootKey::generate(&mut rand::rngs::SysRng).unwrap();
+        Self { root, identity: IdentityKeyPair::generate() }
+    }
+
+    fn list(&self, issued: UnixTime) -> DeviceList {
+        self.list_of(&self.identity, issued)
+    }
+
+    fn list_of(&self, identity: &IdentityKeyPair, issued: UnixTime) -> DeviceList {
+        let claim = claim(identity, self.root.user_id());
+        DeviceList::sign(&self.root, None, vec![(*identity.identity_key(), claim)], issued).unwrap()
+    }
+
+    fn certificate(&self, list: &DeviceList) -> Certificate {
+        let claim = claim(&self.identity, self.root.user_id());
+        Certificate::issue(&self.root, self.identity.identity_key(), claim, list)
+    }
+
+    fn begin(&self, victim: &mut Device<MemoryStore>, payload: &[u8]) -> Session {
+        let publication = victim.publication(0).unwrap();
+        let one_time = publication.one_time_prekeys.into_iter().next();
+        let bundle = PreKeyBundle::new(publication.identity_key, publication.signed_prekey, one_time);
+        let bundle = bundle.verify(NOW).unwrap();
+        Session::initiate_with_payload(&self.identity, &bundle, payload).unwrap()
+    }
+
+    /// What the victim makes of a first message with this payload.
+    fn send(&self, victim: &mut Device<MemoryStore>, payload: &[u8]) -> Result<Vec<Received>, DeviceError> {
+        let mut session = self.begin(victim, payload);
+        let content = content::Content::default().encode();
+        let before = records(victim);
+        let result = victim.receive(&session.encrypt(&content).unwrap(), None);
+        if result.is_err() {
+            assert!(records(victim) == before, "a refusal changes nothing");
+        }
+        result
+    }
+}
+
+fn records(device: &Device<MemoryStore>) -> Vec<crate::store::Record> {
+    (0..=14).flat_map(|table| device.vault.store.list(table, 0, usize::MAX).unwrap()).collect()
+}
+
+fn refusal(result: Result<Vec<Received>, DeviceError>) -> Refusal {
+    match result {
+        Err(DeviceError::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_honest_first_message_is_taken() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let certificate = liar.certificate(&liar.list(NOW));
+    let recipient = victim.user();
+    let received = liar.send(&mut victim, &Payload { certificate, recipient }.to_bytes()).unwrap();
+    assert_eq!(received.iter().map(|received| &received.event).collect::<Vec<_>>(), [&Event::NewUser]);
+    assert_eq!(received[0].from.user, *liar.root.user_id());
+}
+
+#[test]
+fn a34_a_first_message_for_somebody_else_is_refused() {
+    let (liar, mut victim, other) = (Liar::new(), device(), device());
+    let certificate = liar.certificate(&liar.list(NOW));
+    let payload = Payload { certificate, recipient: other.user() };
+    assert_eq!(refusal(liar.send(&mut victim, &payload.to_bytes())), Refusal::OtherRecipient);
+}
+
+/// Mallory has a list and a certificate of her own, and shows Alice's device, or Alice's certificate as hers.
+#[test]
+fn a34_nobody_speaks_for_another_user() {
+    let (mallory, alice, mut victim) = (Liar::new(), Liar::new(), device());
+    let recipient = victim.user();
+    let alices = alice.certificate(&alice.list(NOW));
+    // Alice's certificate does not fit Mallory's key.
+    let payload = Payload { certificate: alices, recipient };
+    assert_eq!(refusal(mallory.send(&mut victim, &payload.to_bytes())), Refusal::Forged);
+    // Nor does one by Mallory's root for Alice's device, with a claim that Alice made for her own user, or Mallory.
+    let alices_key: &IdentityKey = alice.identity.identity_key();
+    for claim in
+        [claim(&alice.identity, alice.root.user_id()), claim(&mallory.identity, mallory.root.user_id())]
+    {
+        let list = mallory.list(NOW);
+        let certificate = Certificate::issue(&mallory.root, alices_key, claim, &list);
+        let payload = Payload { certificate, recipient };
+        assert_eq!(refusal(alice.send(&mut victim, &payload.to_bytes())), Refusal::Forged);
+    }
+}
+
+/// A device that has two masters: whose it is first, it stays.
+#[test]
+fn a34_a_device_is_one_users_only() {
+    let (one, mut victim) = (Liar::new(), device());
+    let recipient = victim.user();
+    let payload = Payload { certificate: one.certificate(&one.list(NOW)), recipient };
+    one.send(&mut victim, &payload.to_bytes()).unwrap();
+    let other = Liar { root: RootKey::generate(&mut rand::rngs::SysRng).unwrap(), identity: one.identity };
+    let payload = Payload { certificate: other.certificate(&other.list(NOW)), recipient };
+    assert_eq!(refusal(other.send(&mut victim, &payload.to_bytes())), Refusal::OtherUsersDevice);
+}
+
+#[test]
+fn old_forked_and_garbled_certificates_are_refused() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let recipient = victim.user();
+    let payload = |certificate| Payload { certificate, recipient }.to_bytes();
+    let expired = liar.list(UnixTime::from_secs(NOW.as_secs() - 91 * 24 * 60 * 60));
+    let sent = liar.send(&mut victim, &payload(liar.certificate(&expired)));
+    assert_eq!(refusal(sent), Refusal::Expired);
+    let good = payload(liar.certificate(&liar.list(NOW)));
+    for garbled in [&[][..], &good[..255], &[0; 256]] {
+        assert_eq!(refusal(liar.send(&mut victim, garbled)), Refusal::Forged);
+    }
+    for position in 1..roster::PAYLOAD_LEN {
+        let mut altered = good;
+        altered[position] ^= 1;
+        // The recipient stands before the zeros; altered, it is another user, or none.
+        let may_be_another = (205..237).contains(&position);
+        let refusal = refusal(liar.send(&mut victim, &altered));
+        assert!(
+            refusal == Refusal::Forged || (may_be_another && refusal == Refusal::OtherRecipient),
+            "{position}"
+        );
+    }
+    liar.send(&mut victim, &good).unwrap();
+    // The same version once more, with another device.
+    let second = IdentityKeyPair::generate();
+    let other = liar.list_of(&second, NOW);
+    let twin = Liar { root: RootKey::from_seed(&liar.root.seed()), identity: second };
+    assert_eq!(refusal(twin.send(&mut victim, &payload(twin.certificate(&other)))), Refusal::Forked);
+}
+
+/// A user with ever new devices, whose list never comes.
+#[test]
+fn a46_one_user_has_no_more_devices_than_a_list() {
+    for (is_contact, max) in [(false, 2), (true, roster::MAX_DEVICES)] {
+        devices_without_a_list(is_contact, max);
+    }
+}
+
+fn devices_without_a_list(is_contact: bool, max: u8) {
+    let (mut liar, mut victim) = (Liar::new(), device());
+    if is_contact {
+        victim.set_trust(liar.root.user_id(), Trust::Verified).unwrap();
+    }
+    let recipient = victim.user();
+    let mut list: Option<DeviceList> = None;
+    for number in 0..=max {
+        liar.identity = IdentityKeyPair::generate();
+        let entry = (*liar.identity.identity_key(), claim(&liar.identity, liar.root.user_id()));
+        let next = DeviceList::sign(&liar.root, list.as_ref(), vec![entry], NOW).unwrap();
+        let payload = Payload { certificate: liar.certificate(&next), recipient };
+        let result = liar.send(&mut victim, &payload.to_bytes());
+        if number < max {
+            result.unwrap();
+        } else {
+            assert!(matches!(result, Err(DeviceError::TooManyDevices)), "{result:?}");
+        }
+        list = Some(next);
+    }
+}
+
+/// A bundle that a server made up, or swapped for another device's, is not used.
+#[test]
+fn a35_bundles_are_used_for_the_device_that_the_list_names() {
+    let (mut alice, mut bob, mut mallory) = (device(), device(), device());
+    let (user, list) = (bob.user(), bob.publication(0).unwrap().list.to_bytes());
+    alice.provide(&list).unwrap();
+    let publication = mallory.publication(0).unwrap();
+    let bundle = PreKeyBundle::new(publication.identity_key, publication.signed_prekey, None);
+    alice.provide(&bundle.to_bytes()).unwrap();
+    let Err(DeviceError::Missing(missing)) = alice.send(&user, b"?") else { panic!() };
+    assert_eq!(missing.bundles, [bob.address()]);
+    let mut altered = bundle.to_bytes();
+    let last = altered.len() - 2;
+    altered[last] ^= 1;
+    assert!(matches!(alice.provide(&altered), Err(DeviceError::Refused(Refusal::Forged))));
+    assert!(alice.provide(b"").is_err() && alice.provide(&[0x31; 50]).is_err());
+}
+
+/// A removed device has withheld the list that had it, so that no list here ever named it.
+#[test]
+fn a19_who_never_showed_a_list_is_removed_all_the_same() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let first = IdentityKeyPair::generate();
+    let entry = |identity: &IdentityKeyPair| (*identity.identity_key(), claim(identity, liar.root.user_id()));
+    let sign = |previous: Option<&DeviceList>, devices: &[&IdentityKeyPair]| {
+        let entries = devices.iter().map(|identity| entry(identity)).collect();
+        DeviceList::sign(&liar.root, previous, entries, NOW).unwrap()
+    };
+    let v1 = sign(None, &[&first]);
+    let v2 = sign(Some(&v1), &[&first, &liar.identity]);
+    let v3 = sign(Some(&v2), &[&first]);
+    victim.provide(&v1.to_bytes()).unwrap();
+    let payload = Payload { certificate: liar.certificate(&v2), recipient: victim.user() };
+    let mut session = liar.begin(&mut victim, &payload.to_bytes());
+    let content = content::Content::default().encode();
+    victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+    victim.provide(&v3.to_bytes()).unwrap();
+    let removed = vec![DeviceId::of(liar.identity.identity_key())];
+    let events: Vec<_> = victim.inbox().map(|received| received.unwrap().event).collect();
+    let of = *liar.root.user_id();
+    assert_eq!(events, [Event::NewUser, Event::DevicesChanged { of, added: vec![], removed }]);
+    assert!(victim.receive(&session.encrypt(&content).unwrap(), None).is_err());
+}
+
+/// A stranger brings lists of users that it makes up.
+#[test]
+fn a46_lists_of_others_leave_nothing() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let payload = Payload { certificate: liar.certificate(&liar.list(NOW)), recipient: victim.user() };
+    let mut session = liar.begin(&mut victim, &payload.to_bytes());
+    let foreign = [(); 2].map(|()| Liar::new().list(NOW).to_bytes());
+    let lists = foreign.iter().map(Vec::as_slice).collect();
+    let content = content::Content { lists, ..Default::default() }.encode();
+    let received = victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+    let events: Vec<_> = received.iter().map(|received| &received.event).collect();
+    assert_eq!(events, [&Event::NewUser, &Event::NotUnderstood, &Event::NotUnderstood]);
+    assert_eq!(victim.users().count(), 2);
+}
+
+/// Of a user who is known by name only, the first certificate counts as any other: what contradicts it is a fork.
+#[test]
+fn a19_the_first_certificate_of_a_contact_is_remembered() {
+    let (liar, mut victim) = (Liar::new(), device());
+    victim.set_trust(liar.root.user_id(), Trust::Verified).unwrap();
+    let recipient = victim.user();
+    let payload = |certificate| Payload { certificate, recipient }.to_bytes();
+    liar.send(&mut victim, &payload(liar.certificate(&liar.list(NOW)))).unwrap();
+    let second = IdentityKeyPair::generate();
+    let other = liar.list_of(&second, NOW);
+    let twin = Liar { root: RootKey::from_seed(&liar.root.seed()), identity: second };
+    assert_eq!(refusal(twin.send(&mut victim, &payload(twin.certificate(&other)))), Refusal::Forked);
+}

@@ -1,0 +1,291 @@
+//! Device lists: who may speak for a user.
+//!
+//! ```text
+//! list ── signatures ──> whose? ──> follows what is known? ──> expired? ──> in force: who is gone loses its sessions
+//! ```
+//! A list gets here from the server ([`provide`](crate::Device::provide)) or inside a message; either way the same is
+//! checked, since neither is believed.
+//!
+//! Not its concern: how a list is signed.
+
+use super::{
+    Context, DeviceError, Event, Received, Refusal, Trust,
+    records::{Me, Standing, Table, UserRecord},
+    work::Work,
+};
+use crate::{
+    Address, DeviceId, DeviceList, Error, IdentityKey, UnixTime, UserId,
+    crypto::sign::Signature,
+    roster::{Certificate, KnownList, PAYLOAD_LEN, Payload, RootKey, Succession},
+    store::Store,
+};
+
+/// What became of a list that was taken into force.
+pub(super) struct Taken {
+    pub(super) user: UserId,
+    /// What has changed, if another one was known.
+    pub(super) changed: Option<Event>,
+    /// It has expired: a newer one is needed before anything is sent.
+    pub(super) expired: bool,
+    /// This device is out.
+    pub(super) unlinked: bool,
+}
+
+impl UserRecord {
+    pub(super) fn new(id: UserId, known: Option<KnownList>, list: Option<&DeviceList>) -> Self {
+        Self {
+            id,
+            trust: Trust::default(),
+            standing: Standing::Listed,
+            trust_since: UnixTime::from_secs(0),
+            known: known.or(list.map(DeviceList::known)),
+            rumoured: 0,
+            taken: list.map_or(0, DeviceList::version),
+            list: list.map(DeviceList::to_bytes),
+            devices: Vec::new(),
+        }
+    }
+
+    /// The list that is here, also if it was replaced.
+    pub(super) fn newest_list(&self) -> Result<Option<DeviceList>, DeviceError> {
+        let list = self.list.as_deref().map(DeviceList::from_sealed_state).transpose();
+        list.map_err(DeviceError::from_record)
+    }
+}
+
+impl<S: Store> Work<'_, S> {
+    /// Takes a list into force: who it says is gone loses its sessions. One that has expired is good for that alone.
+    ///
+    /// # Errors
+    /// [`DeviceError::Refused`]; then nothing has changed.
+    pub(super) fn take_list(
+        &mut self,
+        context: &Context<'_>,
+        list: &DeviceList,
+    ) -> Result<Taken, DeviceError> {
+        let user = *list.user_id();
+        let record = self.user(&user)?.get();
+        let before = record.map(UserRecord::newest_list).transpose()?.flatten();
+        if let Some(known) = record.and_then(|record| record.known) {
+            match list.compare(&known) {
+                Succession::Same if record.is_some_and(|record| record.taken == list.version()) => {
+                    // Whoever has named a newer one did not show it, and the server has none.
+                    if record.is_some_and(|record| record.rumoured > 0)
+                        && let Some(record) = self.user(&user)?.change()
+                    {
+                        record.rumoured = 0;
+                    }
+                    return Ok(Taken {
+                        user,
+                        changed: None,
+                        expired: context.now > list.expires(),
+                        unlinked: false,
+                    });
+                }
+                Succession::Same | Succession::Newer => {}
+                Succession::Older => return Err(Refusal::Older.into()),
+                Succession::Forked => return Err(Refusal::Forked.into()),
+            }
+        }
+        let expired = context.now > list.expires();
+        if expired && record.is_none() {
+            return Err(Refusal::Expired.into());
+        }
+        let ids = |list: &DeviceList| list.devices().map(DeviceId::of).collect::<Vec<_>>();
+        // Devices that have written before a list came that has them.
+        let written = record.map_or_else(Vec::new, |record| record.devices.clone());
+        let known = before.as_ref().map_or_else(|| written.clone(), ids);
+        let after = ids(list);
+        let mut removed: Vec<_> = known.iter().filter(|device| !after.contains(device)).copied().collect();
+        removed.extend(written.iter().filter(|device| !known.contains(device) && !after.contains(device)));
+        let added: Vec<_> = after.iter().filter(|device| !known.contains(device)).copied().collect();
+        for device in &removed {
+            self.forget_device(&Address { user, device: *device })?;
+        }
+        let own = self.me()?.get().is_some_and(|me| me.user == user);
+        let slot = self.user(&user)?;
+        match slot.change() {
+            Some(record) => {
+                record.known = Some(list.known());
+                record.taken = list.version();
+                // This user's own is sent by, and renewed from, also when it has expired.
+                if !expired || own {
+                    record.list = Some(list.to_bytes());
+                    record.rumoured = 0;
+                }
+            }
+            None => {
+                slot.put(UserRecord::new(user, None, Some(list)));
+            }
+        }
+        let unlinked = self.note_own_list(context, list)?;
+        let changed = before.is_some().then_some(Event::DevicesChanged { of: user, added, removed });
+        Ok(Taken { user, changed, expired, unlinked })
+    }
+
+    /// A list that was fetched: what there is to show, and whether it has expired. An older one of this device's own user
+    /// is what a server has that was not published to yet.
+    pub(super) fn provide_list(
+        &mut self,
+        context: &Context<'_>,
+        list: &DeviceList,
+    ) -> Result<(Vec<Received>, bool), DeviceError> {
+        let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
+        let taken = match self.take_list(context, list) {
+            Err(DeviceError::Refused(Refusal::Older)) if *list.user_id() == own => {
+                return Ok((Vec::new(), false));
+            }
+            taken => taken?,
+        };
+        let about = Address { user: taken.user, device: context.device };
+        let events = taken.changed.into_iter().chain(taken.unlinked.then_some(Event::Unlinked));
+        let shown = events.map(|event| self.put_inbox(about, event)).collect::<Result<_, _>>()?;
+        // Its own user's is sent by all the same.
+        Ok((shown, taken.expired && taken.user != own))
+    }
+
+    /// A new list of this user may not have this device any more: whether that is news.
+    fn note_own_list(&mut self, context: &Context<'_>, list: &DeviceList) -> Result<bool, DeviceError> {
+        let me = self.me()?;
+        if let Some(Me { user, unlinked, .. }) = me.get()
+            && user == list.user_id()
+            && *unlinked == list.contains(&context.device)
+            && let Some(me) = me.change()
+        {
+            me.unlinked = !me.unlinked;
+            return Ok(me.unlinked);
+        }
+        Ok(false)
+    }
+
+    /// Forgets everything about a device: its sessions, what was kept for it.
+    pub(super) fn forget_device(&mut self, address: &Address) -> Result<(), DeviceError> {
+        let Some(peer) = self.peer(&address.device)?.get() else { return Ok(()) };
+        if peer.user != address.user {
+            return Ok(());
+        }
+        let sessions: Vec<_> = peer.sessions.iter().map(|entry| entry.id).collect();
+        let (stream, numbers) = (peer.sending.stream, peer.sending.acknowledged..peer.sending.next);
+        for session in &sessions {
+            self.forget_session(session)?;
+        }
+        self.erase_resend(&address.device, stream, numbers);
+        self.delete(Table::Bundles, &address.device.to_bytes());
+        self.peer(&address.device)?.delete();
+        if let Some(user) = self.user(&address.user)?.change() {
+            user.devices.retain(|device| device != &address.device);
+        }
+        Ok(())
+    }
+
+    /// What a message says about lists: marks what is to be fetched.
+    pub(super) fn compare_claims(
+        &mut self,
+        sender: &Address,
+        content: &super::content::Content<'_>,
+    ) -> Result<Vec<Event>, DeviceError> {
+        let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
+        let mut events = Vec::new();
+        for (user, claim) in [(sender.user, &content.own_list), (own, &content.peer_list)] {
+            let Some(record) = self.user(&user)?.get() else { continue };
+            let known = record.known;
+            let ours = super::content::Claim::of(known.as_ref());
+            if claim.version == ours.version && claim.hash != ours.hash {
+                events.push(Event::ListRefused(Refusal::Forked));
+            } else if claim.version > ours.version.max(record.rumoured) {
+                events.push(Event::NewerList { of: user });
+                // Who could name a version that there is not would otherwise stop us from writing to ourselves.
+                if user != own
+                    && let Some(record) = self.user(&user)?.change()
+                {
+                    record.rumoured = claim.version;
+                }
+            }
+            if sender.user == own {
+                break;
+            }
+        }
+        if let Some(peer) = self.peer(&sender.device)?.change() {
+            peer.has_own_list = content.own_list.version;
+            peer.has_our_list = content.peer_list.version;
+        }
+        Ok(events)
+    }
+
+    /// A certificate for this device that came from the one with the root key.
+    pub(super) fn take_certificate(
+        &mut self,
+        context: &Context<'_>,
+        bytes: &[u8; PAYLOAD_LEN],
+    ) -> Result<(), DeviceError> {
+        let Ok(Payload { certificate, recipient }) = Payload::from_bytes(bytes) else { return Ok(()) };
+        let verified = certificate.verify(context.identity.identity_key());
+        let me = self.me()?;
+        let fits = |me: &Me| {
+            me.user == *certificate.user()
+                && me.user == recipient
+                && certificate.list().version > me.certificate.list().version
+        };
+        if verified.is_ok()
+            && me.get().is_some_and(fits)
+            && let Some(me) = me.change()
+        {
+            me.certificate = certificate;
+        }
+        Ok(())
+    }
+
+    /// Signs a list with other devices, and takes it into force.
+    pub(super) fn change_own_list(
+        &mut self,
+        context: &Context<'_>,
+        change: impl FnOnce(&mut Vec<(IdentityKey, Signature)>),
+    ) -> Result<DeviceList, DeviceError> {
+        let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
+        let root = RootKey::from_seed(me.root.as_ref().ok_or(DeviceError::NoRootKey)?);
+        let user = me.user;
+        let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
+        let before = record.newest_list()?.ok_or(DeviceError::Damaged)?;
+        let mut entries: Vec<_> = before.entries().map(|(key, claim)| (*key, *claim)).collect();
+        change(&mut entries);
+        let list =
+            DeviceList::sign(&root, Some(&before), entries, context.now).map_err(|error| match error {
+                Error::TooManyDevices => DeviceError::TooManyDevices,
+                error => error.into(),
+            })?;
+        self.take_list(context, &list)?;
+        if let Some((key, claim)) = entry(&list, context.identity.identity_key()) {
+            let certificate = Certificate::issue(&root, &key, claim, &list);
+            if let Some(me) = self.me()?.change() {
+                me.certificate = certificate;
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// A list that came from somewhere.
+pub(super) fn read_list(bytes: &[u8]) -> Result<DeviceList, DeviceError> {
+    DeviceList::from_bytes(bytes).map_err(|error| match error {
+        Error::InvalidSignature => Refusal::Forged.into(),
+        error => DeviceError::from(error),
+    })
+}
+
+fn entry(list: &DeviceList, key: &IdentityKey) -> Option<(IdentityKey, Signature)> {
+    let mut entries = list.entries().map(|(key, claim)| (*key, *claim));
+    entries.find(|(entry, _)| entry == key)
+}
+
+/// A certificate for another device of this user, as it travels; none if it is not in the list.
+pub(super) fn certificate_for(
+    root: &RootKey,
+    key: &IdentityKey,
+    list: &[u8],
+) -> Result<Option<[u8; PAYLOAD_LEN]>, DeviceError> {
+    let list = DeviceList::from_sealed_state(list).map_err(DeviceError::from_record)?;
+    Ok(entry(&list, key).map(|(key, claim)| {
+        let certificate = Certificate::issue(root, &key, claim, &list);
+        Payload { certificate, recipient: *root.user_id() }.to_bytes()
+    }))
+}

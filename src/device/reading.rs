@@ -1,0 +1,149 @@
+//! What a message says that has opened.
+//!
+//! Not its concern: which session it came in.
+
+use super::{
+    Context, DeviceError, Event, Refusal, Trust,
+    content::{Body, Content, Meaning, Place, StreamId},
+    lists::read_list,
+    receive::{fingerprint, remember},
+    streams::{Acknowledged, Arrival, Sending},
+    vault::random_bytes,
+    work::Work,
+};
+use crate::{Address, DeviceId, UserId, store::Store};
+
+impl<S: Store> Work<'_, S> {
+    pub(super) fn read_content(
+        &mut self,
+        context: &Context<'_>,
+        sender: &Address,
+        content: &Content<'_>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), DeviceError> {
+        let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
+        for list in &content.lists {
+            let taken = read_list(list).and_then(|list| {
+                // Those of others are none of the sender's business, and each would leave a record here.
+                let fits = [sender.user, own].contains(list.user_id());
+                fits.then(|| self.take_list(context, &list)).transpose()
+            });
+            match taken {
+                Ok(None) => events.push(Event::NotUnderstood),
+                Ok(Some(taken)) => {
+                    events.extend(taken.changed);
+                    events.extend(taken.unlinked.then_some(Event::Unlinked));
+                    events.extend(taken.expired.then_some(Event::ListRefused(Refusal::Expired)));
+                }
+                // An older one comes from who does not know better yet.
+                Err(DeviceError::Refused(Refusal::Older)) => {}
+                Err(DeviceError::Refused(refusal)) => events.push(Event::ListRefused(refusal)),
+                Err(DeviceError::Message(_)) => events.push(Event::ListRefused(Refusal::Forged)),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.peer(&sender.device)?.get().is_none() {
+            // By the list that it sent itself, or by a newer one, the sender is not the user's any more.
+            events.push(Event::ListRefused(Refusal::NotInList));
+            return Ok(());
+        }
+        if let Some(certificate) = content.certificate
+            && sender.user == own
+        {
+            self.take_certificate(context, certificate)?;
+        }
+        events.append(&mut self.compare_claims(sender, content)?);
+        if let Some(ack) = &content.ack {
+            self.acknowledged(&sender.device, ack, events)?;
+        }
+        if let Some(peer) = self.peer(&sender.device)?.change() {
+            lost(peer.receiving.gone(&content.gone), events);
+            lost(peer.receiving.give_up_late(context.now), events);
+        }
+        if let Some(body) = &content.body {
+            self.read_body(context, sender, &own, body, events)?;
+        }
+        self.answer(context, &sender.device, &content.asks)
+    }
+
+    pub(super) fn acknowledged(
+        &mut self,
+        device: &DeviceId,
+        ack: &Place,
+        events: &mut Vec<Event>,
+    ) -> Result<(), DeviceError> {
+        let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
+        match peer.sending.acknowledge(ack) {
+            Acknowledged::Nothing => {}
+            Acknowledged::Numbers(numbers) => self.erase_resend(device, ack.stream, numbers),
+            Acknowledged::Beyond => {
+                // The numbers that come next were used before.
+                let (stream, numbers) = (peer.sending.stream, peer.sending.acknowledged..peer.sending.next);
+                peer.sending = Sending::new(StreamId(random_bytes()?));
+                self.erase_resend(device, stream, numbers);
+                events.push(Event::RolledBack);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_body(
+        &mut self,
+        context: &Context<'_>,
+        sender: &Address,
+        own: &UserId,
+        body: &Body<'_>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), DeviceError> {
+        let peer = self.peer(&sender.device)?.change().ok_or(DeviceError::Damaged)?;
+        match peer.receiving.arrived(&body.place, context.now) {
+            Arrival::New { lost: count } => lost(count, events),
+            // It was late, and was asked for: both have come, in whichever order.
+            Arrival::Again if body.resent || peer.ids.contains(&body.fingerprint()) => return Ok(()),
+            Arrival::Again => events.push(Event::PeerRolledBack),
+        }
+        if peer.ids.contains(&body.fingerprint()) {
+            // Its sender did not know that it had been sent.
+            return Ok(());
+        }
+        remember(&mut peer.ids, body.fingerprint());
+        let (id, resent) = (body.id, body.resent);
+        let event = match Meaning::decode(body) {
+            Ok(Some(Meaning::Message(content))) => Event::Message { id, content: content.to_vec(), resent },
+            Ok(Some(Meaning::Sent { to, content })) if sender.user == *own => {
+                self.note_contact(&to)?;
+                Event::SentElsewhere { id, to, content: content.to_vec() }
+            }
+            Ok(Some(Meaning::Trust { user, trust, since })) if sender.user == *own => {
+                match Trust::from_byte(trust) {
+                    // A clock that is ahead over there does not have the last word for good.
+                    Some(trust) if self.note_trust(&user, trust, since.min(context.now))? => {
+                        Event::TrustChanged { of: user, trust }
+                    }
+                    Some(_) => return Ok(()),
+                    None => Event::NotUnderstood,
+                }
+            }
+            _ => Event::NotUnderstood,
+        };
+        events.push(event);
+        Ok(())
+    }
+}
+
+fn lost(count: u32, events: &mut Vec<Event>) {
+    if count > 0 {
+        events.push(Event::Lost(count));
+    }
+}
+
+impl Body<'_> {
+    /// Of its id, and of who it is for where that is another user.
+    fn fingerprint(&self) -> [u8; 8] {
+        let to = match Meaning::decode(self) {
+            Ok(Some(Meaning::Sent { to, .. })) => to.to_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        fingerprint(&[&self.id.to_bytes()[..], &[self.kind], &to].concat())
+    }
+}

@@ -1,0 +1,200 @@
+//! Receiving: one call for any message, whoever sent it.
+//!
+//! ```text
+//! message ─┬─ a session's handshake, or its headers' key ──> decrypt ──┐
+//!          └─ none, and it carries a handshake ──> accept, certificate ─┴─> content ──> inbox, and what is asked for again
+//! ```
+//! What cannot be read changes nothing but a mark, and is not answered.
+//!
+//! Not its concern: finding a session without a hint (`index`).
+
+use super::{
+    Context, DeviceError, Event, InboxId, Received, Trust,
+    content::Content,
+    index::HeaderIndex,
+    records::{HandshakeRecord, InboxRecord, Suspicion},
+    vault::random_bytes,
+    work::Work,
+};
+use crate::{
+    Address, DeviceId, Error, MessageKind, SessionId, UserId,
+    crypto::kdf::{self, Label},
+    session,
+    store::Store,
+};
+
+/// How many received messages are remembered of each device, to know a repeated one by.
+const MAX_SEEN: usize = 32;
+
+/// What became of a message.
+pub(super) enum Outcome {
+    Received(Vec<Received>),
+    /// It is not to be had; marks may have been made.
+    Refused(DeviceError),
+}
+
+impl<S: Store> Work<'_, S> {
+    pub(super) fn receive(
+        &mut self,
+        context: &Context<'_>,
+        index: &mut HeaderIndex,
+        message: &[u8],
+        hint: Option<&UserId>,
+    ) -> Result<Outcome, DeviceError> {
+        let kind = MessageKind::of(message)?;
+        let handshake = session::handshake_of(message)?;
+        let candidates = match (&handshake, hint) {
+            (Some(digest), _) => {
+                let record = self.read::<HandshakeRecord>(digest)?;
+                record.map(|record| (record.device, record.session)).into_iter().collect()
+            }
+            (None, Some(user)) => self.sessions_of(user)?,
+            (None, None) => Vec::new(),
+        };
+        for (device, session) in &candidates {
+            if let Some(outcome) = self.try_session(context, kind, device, session, message)? {
+                return Ok(outcome);
+            }
+        }
+        if handshake.is_some() {
+            return match candidates.first() {
+                None => self.receive_initial(context, message, hint),
+                // Its handshake was accepted, and what came with it is not to be had (any more).
+                Some((device, _)) if self.has_seen(device, message)? => Err(Error::Duplicate.into()),
+                Some(_) => Err(Error::UnknownSession.into()),
+            };
+        }
+        for (device, _) in &candidates {
+            if self.has_seen(device, message)? {
+                return Err(Error::Duplicate.into());
+            }
+        }
+        // Without a hint, or with a wrong one.
+        if let Some((device, session)) = index.find(self, message)? {
+            return match self.try_session(context, kind, &device, &session, message)? {
+                Some(outcome) => Ok(outcome),
+                None if self.has_seen(&device, message)? => Err(Error::Duplicate.into()),
+                None => Err(Error::UnknownSession.into()),
+            };
+        }
+        match hint {
+            None if index.is_partial() => Err(DeviceError::NeedsHint),
+            None => Err(Error::UnknownSession.into()),
+            Some(user) => {
+                self.suspect_user(user)?;
+                Ok(Outcome::Refused(Error::UnknownSession.into()))
+            }
+        }
+    }
+
+    /// Whether a message is one of the last that came from a device.
+    fn has_seen(&mut self, device: &DeviceId, message: &[u8]) -> Result<bool, DeviceError> {
+        let seen = fingerprint(message);
+        Ok(self.peer(device)?.get().is_some_and(|peer| peer.seen.contains(&seen)))
+    }
+
+    /// All sessions with a user's devices, those that are sent on first.
+    fn sessions_of(&mut self, user: &UserId) -> Result<Vec<(DeviceId, SessionId)>, DeviceError> {
+        let devices = self.user(user)?.get().map_or_else(Vec::new, |record| record.devices.clone());
+        let (mut first, mut others) = (Vec::new(), Vec::new());
+        for device in devices {
+            if let Some(peer) = self.peer(&device)?.get() {
+                let mut sessions = peer.sessions.iter().map(|entry| (device, entry.id));
+                first.extend(sessions.next());
+                others.extend(sessions);
+            }
+        }
+        first.append(&mut others);
+        Ok(first)
+    }
+
+    /// None if the message is not this session's.
+    fn try_session(
+        &mut self,
+        context: &Context<'_>,
+        kind: MessageKind,
+        device: &DeviceId,
+        session: &SessionId,
+        message: &[u8],
+    ) -> Result<Option<Outcome>, DeviceError> {
+        match self.decrypt(session, message)? {
+            Ok(content) => {
+                let content = zeroize::Zeroizing::new(content);
+                self.received(context, kind, device, session, message, &content, Vec::new()).map(Some)
+            }
+            Err(Error::UnknownSession) => Ok(None),
+            Err(error) => {
+                let active = self.peer(device)?.get().and_then(|peer| peer.sessions.first());
+                match error {
+                    // What comes in one that is not sent on any more says nothing about the one that is.
+                    _ if active.is_none_or(|active| active.id != *session) => {}
+                    Error::TooFarAhead | Error::PeerRolledBack => self.suspect(device, Suspicion::Broken)?,
+                    Error::Unauthentic | Error::Malformed | Error::InvalidKey => {
+                        self.suspect(device, Suspicion::Unreadable)?;
+                    }
+                    _ => {}
+                }
+                Ok(Some(Outcome::Refused(error.into())))
+            }
+        }
+    }
+
+    /// A message has authenticated, of a session of this device's.
+    #[allow(clippy::too_many_arguments, reason = "what is known of one message; it is called in two places")]
+    pub(super) fn received(
+        &mut self,
+        context: &Context<'_>,
+        kind: MessageKind,
+        device: &DeviceId,
+        session: &SessionId,
+        message: &[u8],
+        content: &[u8],
+        mut events: Vec<Event>,
+    ) -> Result<Outcome, DeviceError> {
+        let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
+        let sender = Address { user: peer.user, device: *device };
+        remember(&mut peer.seen, fingerprint(message));
+        self.follow(context, device, session, kind)?;
+        let mut out = Vec::new();
+        if self.user(&sender.user)?.get().is_none_or(|user| user.trust == Trust::Blocked) {
+            // It counts as arrived: else it would be asked for, and come, when the user is not blocked any more.
+            if let Ok(Content { body: Some(body), .. }) = Content::decode(content)
+                && let Some(peer) = self.peer(device)?.change()
+            {
+                peer.receiving.arrived(&body.place, context.now);
+            }
+            return Ok(Outcome::Received(out));
+        }
+        match Content::decode(content) {
+            Ok(content) => self.read_content(context, &sender, &content, &mut events)?,
+            Err(_) => events.push(Event::NotUnderstood),
+        }
+        for event in events {
+            let own =
+                Address { user: self.me()?.get().ok_or(DeviceError::NoDevice)?.user, device: context.device };
+            let from = if event == Event::Unlinked { own } else { sender };
+            out.push(self.put_inbox(from, event)?);
+        }
+        Ok(Outcome::Received(out))
+    }
+
+    pub(super) fn put_inbox(&mut self, from: Address, event: Event) -> Result<Received, DeviceError> {
+        let name = random_bytes()?;
+        let record = InboxRecord { user: from.user, device: from.device, event };
+        self.add(name, &record)?;
+        Ok(Received { id: InboxId(name), from, event: record.event, redelivered: false })
+    }
+}
+
+/// Keeps the last [`MAX_SEEN`].
+pub(super) fn remember<T>(seen: &mut Vec<T>, new: T) {
+    let excess = (seen.len() + 1).saturating_sub(MAX_SEEN);
+    seen.drain(..excess);
+    seen.push(new);
+}
+
+pub(super) fn fingerprint(message: &[u8]) -> [u8; 8] {
+    let [fingerprint @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        kdf::hash(Label::MESSAGE_SEEN, &[message]);
+    fingerprint
+}

@@ -1,0 +1,188 @@
+//! The sessions with a device: begun, followed, suspected, replaced, dropped.
+//!
+//! ```text
+//!   unreadable message ──> suspected ── next send, a bundle, at most twice a day ──> begun anew, the old ones given up
+//! ```
+//! Suspicion is all that who can alter messages on the way can cause.
+//!
+//! Not its concern: ratchets ([`Session`]).
+
+use super::{
+    Context, DeviceError,
+    admission::MAX_STRANGERS_SESSIONS,
+    content::StreamId,
+    records::{PeerRecord, SessionEntry, Standing, Suspicion, Table},
+    streams::{Receiving, Sending},
+    vault::random_bytes,
+    work::Work,
+};
+use crate::{
+    Address, DeviceId, IdentityKey, MessageKind, Session, SessionId, UnixTime, UserId, VerifiedBundle,
+    roster::{MAX_DEVICES, Payload},
+    store::Store,
+};
+
+/// How often a session with a device is begun anew in [`HEALING_PERIOD`]: who can make messages unreadable can cause no
+/// more than that.
+const MAX_HEALINGS: usize = 2;
+const HEALING_PERIOD: u64 = 24 * 60 * 60;
+/// Seconds after which a session that nobody has answered is taken for lost.
+const UNANSWERED: u64 = 7 * 24 * 60 * 60;
+/// How many sessions with one device are kept.
+const MAX_SESSIONS: usize = 40;
+
+impl<S: Store> Work<'_, S> {
+    /// Begins a session, and makes it the one to send on.
+    pub(super) fn begin(
+        &mut self,
+        context: &Context<'_>,
+        address: &Address,
+        key: &IdentityKey,
+        bundle: &VerifiedBundle,
+    ) -> Result<(), DeviceError> {
+        let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
+        if context.now > me.certificate.expires() {
+            return Err(DeviceError::CertificateExpired);
+        }
+        let payload = Payload { certificate: me.certificate.clone(), recipient: address.user }.to_bytes();
+        let session = Session::initiate_with_payload(context.identity, bundle, &payload)?;
+        let id = self.add_session(session)?;
+        self.delete(Table::Bundles, &address.device.to_bytes());
+        let peer = self.peer_or_new(address, key)?;
+        if !peer.sessions.is_empty() {
+            peer.healings.retain(|time| is_recent(*time, context.now));
+            peer.healings.push(context.now);
+        }
+        peer.suspicion = Suspicion::None;
+        peer.sessions.iter_mut().for_each(|entry| entry.given_up = true);
+        let entry = SessionEntry { id, began: context.now, last_used: context.now, given_up: false };
+        peer.sessions.insert(0, entry);
+        self.drop_old_sessions(&address.device)
+    }
+
+    /// The record of a device, made if there is none.
+    pub(super) fn peer_or_new(
+        &mut self,
+        address: &Address,
+        key: &IdentityKey,
+    ) -> Result<&mut PeerRecord, DeviceError> {
+        if self.peer(&address.device)?.get().is_none() {
+            let user = self.user(&address.user)?.change().ok_or(DeviceError::UnknownUser)?;
+            if user.devices.len() >= usize::from(MAX_DEVICES) {
+                return Err(DeviceError::TooManyDevices);
+            }
+            user.devices.push(address.device);
+            let record = PeerRecord {
+                user: address.user,
+                identity: *key,
+                sessions: Vec::new(),
+                sending: Sending::new(StreamId(random_bytes()?)),
+                receiving: Receiving::default(),
+                suspicion: Suspicion::None,
+                healings: Vec::new(),
+                unreachable_since: UnixTime::from_secs(0),
+                has_our_list: 0,
+                has_own_list: 0,
+                gone: Vec::new(),
+                seen: Vec::new(),
+                ids: Vec::new(),
+            };
+            self.peer(&address.device)?.put(record);
+        }
+        self.peer(&address.device)?.change().ok_or(DeviceError::UnknownDevice)
+    }
+
+    /// Whether the session with a device that is sent on should be, and may be, replaced.
+    pub(super) fn is_to_be_replaced(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+    ) -> Result<bool, DeviceError> {
+        let Some(peer) = self.peer(device)?.get() else { return Ok(false) };
+        let Some(entry) = peer.sessions.first().copied() else { return Ok(true) };
+        let may = peer.healings.iter().filter(|time| is_recent(**time, context.now)).count() < MAX_HEALINGS;
+        let suspicious = peer.suspicion != Suspicion::None;
+        let unanswered = entry.began.is_over(UNANSWERED, context.now);
+        let wanted = suspicious
+            || self
+                .session(&entry.id)?
+                .is_none_or(|session| session.needs_rehandshake() || (unanswered && !session.is_confirmed()));
+        Ok(wanted && may)
+    }
+
+    /// Which session to send on from now on, and whether the one that is is in order.
+    pub(super) fn follow(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+        session: &SessionId,
+        kind: MessageKind,
+    ) -> Result<(), DeviceError> {
+        let sessions = self.peer(device)?.get().map_or(&[][..], |peer| &peer.sessions);
+        let given_up = sessions.iter().any(|entry| entry.id == *session && entry.given_up);
+        let yields = match sessions.first().map(|entry| entry.id) {
+            Some(active) if active != *session => !given_up && self.yields(&active, session, kind)?,
+            _ => true,
+        };
+        let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
+        if let Some(position) = peer.sessions.iter().position(|entry| entry.id == *session) {
+            if let Some(entry) = peer.sessions.get_mut(position) {
+                entry.last_used = context.now;
+            }
+            if yields {
+                if position > 0 || peer.suspicion == Suspicion::Unreadable {
+                    peer.suspicion = Suspicion::None;
+                }
+                if let Some(moved) = peer.sessions.get_mut(..=position) {
+                    moved.rotate_right(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks all sessions with a user's devices: something arrived, perhaps from there, that could not be read.
+    pub(super) fn suspect_user(&mut self, user: &UserId) -> Result<(), DeviceError> {
+        let devices = self.user(user)?.get().map_or_else(Vec::new, |record| record.devices.clone());
+        devices.iter().try_for_each(|device| self.suspect(device, Suspicion::Unreadable))
+    }
+
+    pub(super) fn suspect(&mut self, device: &DeviceId, suspicion: Suspicion) -> Result<(), DeviceError> {
+        let peer = self.peer(device)?;
+        let worse = |peer: &&super::records::PeerRecord| suspicion > peer.suspicion;
+        if peer.get().filter(worse).is_some()
+            && let Some(peer) = peer.change()
+        {
+            peer.suspicion = suspicion;
+        }
+        Ok(())
+    }
+
+    /// Drops the sessions with a device that were used least recently; never the one sent on.
+    pub(super) fn drop_old_sessions(&mut self, device: &DeviceId) -> Result<(), DeviceError> {
+        let Some(user) = self.peer(device)?.get().map(|peer| peer.user) else { return Ok(()) };
+        let stranger = self.user(&user)?.get().is_some_and(|user| user.standing == Standing::Stranger);
+        let max = if stranger { MAX_STRANGERS_SESSIONS } else { MAX_SESSIONS };
+        let peer = self.peer(device)?.change().ok_or(DeviceError::UnknownDevice)?;
+        let mut dropped = Vec::new();
+        while peer.sessions.len() > max {
+            let oldest = (1..peer.sessions.len())
+                .min_by_key(|index| peer.sessions.get(*index).map(|entry| entry.last_used));
+            dropped.extend(oldest.map(|index| peer.sessions.remove(index).id));
+        }
+        dropped.iter().try_for_each(|id| self.forget_session(id))
+    }
+
+    /// Deletes a session and what points to it.
+    pub(super) fn forget_session(&mut self, id: &SessionId) -> Result<(), DeviceError> {
+        if let Some(handshake) = self.delete_session(id)?.and_then(|session| session.accepted_from()) {
+            self.delete(Table::Handshakes, &handshake);
+        }
+        Ok(())
+    }
+}
+
+/// Within the last day. What a clock once ahead has left in the future does not count.
+pub(super) fn is_recent(time: UnixTime, now: UnixTime) -> bool {
+    time <= now && !time.is_over(HEALING_PERIOD, now)
+}

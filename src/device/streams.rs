@@ -1,0 +1,292 @@
+//! Numbered messages from one device to another: what was sent and not acknowledged, what is missing.
+//!
+//! The numbers say which messages never came; that one does not come twice is the session's work. A stream is
+//! scoped by a random id, which changes when a device finds that its store was put back: else the numbers that it uses
+//! a second time would pass for messages that have arrived.
+//!
+//! Not its concern: how a message is sent again.
+
+use serde::{Deserialize, Serialize};
+
+use super::content::{Place, StreamId};
+use crate::UnixTime;
+
+/// How many streams of one peer are followed: the current one, and those of before it lost its state.
+const MAX_STREAMS: usize = 4;
+/// How many missing messages of one stream are remembered; of a larger gap the older ones are given up at once.
+pub(super) const MAX_MISSING: usize = 256;
+/// How often a missing message is asked for.
+const MAX_ASKS: u8 = 2;
+/// Seconds for which a missing message may simply be late.
+const ASK_AFTER: u64 = 60;
+/// Seconds between one asking and the next.
+const ASK_AGAIN_AFTER: u64 = 60 * 60;
+/// Seconds after which a missing message that was asked for counts as lost.
+const GIVE_UP_AFTER: u64 = 7 * 24 * 60 * 60;
+
+/// What this device has sent to a peer's.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Sending {
+    pub(super) stream: StreamId,
+    /// The number of the next message.
+    pub(super) next: u32,
+    /// Everything below was acknowledged.
+    pub(super) acknowledged: u32,
+}
+
+/// What an acknowledgement says about what was sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Acknowledged {
+    /// These numbers, and no more.
+    Numbers(core::ops::Range<u32>),
+    /// More than was ever sent: this device's store was put back.
+    Beyond,
+    /// It is about another stream.
+    Nothing,
+}
+
+impl Sending {
+    pub(super) fn new(stream: StreamId) -> Self {
+        Self { stream, next: 0, acknowledged: 0 }
+    }
+
+    /// The place of the next message; none after 2^32 - 1, when a new stream must begin.
+    pub(super) fn advance(&mut self) -> Option<Place> {
+        let place = Place { stream: self.stream, number: self.next };
+        self.next = self.next.checked_add(1)?;
+        Some(place)
+    }
+
+    pub(super) fn acknowledge(&mut self, ack: &Place) -> Acknowledged {
+        if ack.stream != self.stream || ack.number <= self.acknowledged {
+            return Acknowledged::Nothing;
+        }
+        if ack.number > self.next {
+            return Acknowledged::Beyond;
+        }
+        let numbers = self.acknowledged..ack.number;
+        self.acknowledged = ack.number;
+        Acknowledged::Numbers(numbers)
+    }
+}
+
+/// What a peer's device has sent to this one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Receiving {
+    /// Newest last.
+    streams: Vec<Stream>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stream {
+    id: StreamId,
+    /// One more than the highest number received.
+    next: u32,
+    /// Lowest first.
+    missing: Vec<Missing>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Missing {
+    number: u32,
+    since: UnixTime,
+    asked: u8,
+    last_asked: UnixTime,
+}
+
+/// What a number says about a message that has authenticated.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is the next, or was missing. So many others before it were given up.
+    New { lost: u32 },
+    /// A message with this number has arrived before.
+    Again,
+}
+
+impl Receiving {
+    /// Notes that a message has arrived.
+    pub(super) fn arrived(&mut self, place: &Place, now: UnixTime) -> Arrival {
+        let stream = match self.streams.iter().position(|stream| stream.id == place.stream) {
+            Some(index) => self.streams.get_mut(index),
+            None => {
+                let excess = (self.streams.len() + 1).saturating_sub(MAX_STREAMS);
+                self.streams.drain(..excess);
+                self.streams.push(Stream { id: place.stream, next: 0, missing: Vec::new() });
+                self.streams.last_mut()
+            }
+        };
+        stream.map_or(Arrival::Again, |stream| stream.arrived(place.number, now))
+    }
+
+    /// The acknowledgement of the newest stream.
+    pub(super) fn ack(&self) -> Option<Place> {
+        self.streams.last().map(|stream| Place { stream: stream.id, number: stream.through() })
+    }
+
+    /// Up to `limit` messages to ask for now.
+    pub(super) fn asks(&mut self, now: UnixTime, limit: usize) -> Vec<Place> {
+        let missing = self.streams.iter_mut().rev().flat_map(|stream| {
+            let id = stream.id;
+            stream.missing.iter_mut().map(move |missing| (id, missing))
+        });
+        let due = missing.filter(|(_, missing)| missing.is_due(now)).take(limit);
+        due.map(|(stream, missing)| {
+            missing.asked += 1;
+            missing.last_asked = now;
+            Place { stream, number: missing.number }
+        })
+        .collect()
+    }
+
+    /// Gives up what the peer cannot send again; how many that are.
+    pub(super) fn gone(&mut self, places: &[Place]) -> u32 {
+        self.give_up(|stream, missing| places.contains(&Place { stream, number: missing.number }))
+    }
+
+    /// Gives up what was asked for in vain; how many that are.
+    pub(super) fn give_up_late(&mut self, now: UnixTime) -> u32 {
+        self.give_up(|_, missing| missing.is_lost(now))
+    }
+
+    /// How many messages are missing, and may still come.
+    pub(super) fn missing(&self) -> usize {
+        self.streams.iter().map(|stream| stream.missing.len()).sum()
+    }
+
+    fn give_up(&mut self, lost: impl Fn(StreamId, &Missing) -> bool) -> u32 {
+        let before = self.missing();
+        for stream in &mut self.streams {
+            stream.missing.retain(|missing| !lost(stream.id, missing));
+        }
+        u32::try_from(before - self.missing()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Stream {
+    /// Everything below has been received or given up.
+    fn through(&self) -> u32 {
+        self.missing.first().map_or(self.next, |missing| missing.number)
+    }
+
+    fn arrived(&mut self, number: u32, now: UnixTime) -> Arrival {
+        if number < self.next {
+            let before = self.missing.len();
+            self.missing.retain(|missing| missing.number != number);
+            return if self.missing.len() < before { Arrival::New { lost: 0 } } else { Arrival::Again };
+        }
+        let gap = number - self.next;
+        let remembered = gap.min(MAX_MISSING as u32);
+        self.missing.extend((number - remembered..number).map(|number| Missing {
+            number,
+            since: now,
+            asked: 0,
+            last_asked: now,
+        }));
+        let excess = self.missing.len().saturating_sub(MAX_MISSING);
+        self.missing.drain(..excess);
+        self.next = number.saturating_add(1);
+        Arrival::New { lost: (gap - remembered).saturating_add(excess as u32) }
+    }
+}
+
+impl Missing {
+    fn is_due(&self, now: UnixTime) -> bool {
+        match self.asked {
+            0 => self.since.is_over(ASK_AFTER, now),
+            asked if asked < MAX_ASKS => self.last_asked.is_over(ASK_AGAIN_AFTER, now),
+            _ => false,
+        }
+    }
+
+    fn is_lost(&self, now: UnixTime) -> bool {
+        self.since.is_over(GIVE_UP_AFTER, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: StreamId = StreamId([1; 8]);
+
+    fn at(number: u32) -> Place {
+        Place { stream: STREAM, number }
+    }
+
+    fn time(seconds: u64) -> UnixTime {
+        UnixTime::from_secs(1_000_000 + seconds)
+    }
+
+    fn arrived(receiving: &mut Receiving, numbers: impl IntoIterator<Item = u32>) {
+        for number in numbers {
+            assert_eq!(receiving.arrived(&at(number), time(0)), Arrival::New { lost: 0 });
+        }
+    }
+
+    #[test]
+    fn gaps_are_filled_and_acknowledged() {
+        let mut receiving = Receiving::default();
+        assert_eq!(receiving.ack(), None);
+        arrived(&mut receiving, [0, 1, 4]);
+        assert_eq!((receiving.ack(), receiving.missing()), (Some(at(2)), 2));
+        assert_eq!(receiving.arrived(&at(1), time(0)), Arrival::Again);
+        arrived(&mut receiving, [3]);
+        assert_eq!(receiving.ack(), Some(at(2)));
+        arrived(&mut receiving, [2]);
+        assert_eq!((receiving.ack(), receiving.missing()), (Some(at(5)), 0));
+    }
+
+    #[test]
+    fn a31_asks_twice_and_then_gives_up() {
+        let mut receiving = Receiving::default();
+        arrived(&mut receiving, [0, 3]);
+        assert_eq!(receiving.asks(time(59), 9), []);
+        assert_eq!(receiving.asks(time(60), 1), [at(1)]);
+        assert_eq!(receiving.asks(time(61), 9), [at(2)]);
+        assert_eq!(receiving.asks(time(3_600), 9), []);
+        assert_eq!(receiving.asks(time(4_000), 9), [at(1), at(2)]);
+        assert_eq!(receiving.asks(time(600_000), 9), []);
+        assert_eq!(receiving.give_up_late(time(604_799)), 0);
+        assert_eq!(receiving.give_up_late(time(604_800)), 2);
+        assert_eq!(receiving.ack(), Some(at(4)));
+        assert_eq!(receiving.arrived(&at(1), time(0)), Arrival::Again);
+    }
+
+    #[test]
+    fn what_is_gone_is_given_up() {
+        let mut receiving = Receiving::default();
+        arrived(&mut receiving, [0, 3]);
+        assert_eq!(receiving.gone(&[at(1), at(7), Place { stream: StreamId([2; 8]), number: 2 }]), 1);
+        assert_eq!(receiving.ack(), Some(at(2)));
+    }
+
+    #[test]
+    fn a10_gaps_and_streams_are_bounded() {
+        let mut receiving = Receiving::default();
+        let far = receiving.arrived(&at(1_000), time(0));
+        assert_eq!(far, Arrival::New { lost: 1_000 - 256 });
+        assert_eq!(receiving.arrived(&at(1_011), time(0)), Arrival::New { lost: 10 });
+        assert_eq!(receiving.missing(), 256);
+        assert_eq!(receiving.arrived(&at(u32::MAX), time(0)), Arrival::New { lost: u32::MAX - 1_012 });
+        for stream in 2..9 {
+            receiving.arrived(&Place { stream: StreamId([stream; 8]), number: 300 }, time(0));
+        }
+        assert_eq!(receiving.streams.len(), MAX_STREAMS);
+        assert_eq!(receiving.missing(), MAX_STREAMS * MAX_MISSING);
+    }
+
+    #[test]
+    fn acknowledgements_erase_once_and_show_a_rollback() {
+        let mut sending = Sending::new(STREAM);
+        assert_eq!(sending.advance(), Some(at(0)));
+        assert_eq!(sending.advance(), Some(at(1)));
+        assert_eq!(sending.acknowledge(&at(1)), Acknowledged::Numbers(0..1));
+        assert_eq!(sending.acknowledge(&at(1)), Acknowledged::Nothing);
+        assert_eq!(sending.acknowledge(&at(2)), Acknowledged::Numbers(1..2));
+        assert_eq!(sending.acknowledge(&at(3)), Acknowledged::Beyond);
+        let other = Place { stream: StreamId([2; 8]), number: 9 };
+        assert_eq!(sending.acknowledge(&other), Acknowledged::Nothing);
+        sending.next = u32::MAX;
+        assert_eq!(sending.advance(), None);
+    }
+}

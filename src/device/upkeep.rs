@@ -1,0 +1,274 @@
+//! What has to be done now and then, users, and settings.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Context, Device, DeviceError, Missing, Outgoing, Trust,
+    content::Meaning,
+    link::{LINK_PERIOD, LinkRecord},
+    queue,
+    records::{BundleRecord, Me, PeerRecord, ResendRecord, Standing, Stored, UserRecord},
+    resend::RESEND_PERIOD,
+    work::{ONLY, Work},
+};
+use crate::{
+    Address, DeviceId, DeviceList, Padding, PreKeyBundle, UnixTime, UserId,
+    store::{Action, Change, Expected, Store, StoreError},
+};
+
+/// Days before the end of the list of devices when it is signed anew.
+const RENEW_DAYS: u64 = 60;
+
+/// What there is to do with the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tasks {
+    /// Whether there is something to [publish](Device::publication). There also is when the server says that it has
+    /// fewer one-time prekeys than [`LOW_WATER`](crate::LOW_WATER).
+    pub publish: bool,
+    /// What to fetch, and [provide](Device::provide): on a device that does not hold the root key always the list of
+    /// its own user, by which it gets to know that it was unlinked.
+    pub fetch: Missing,
+}
+
+/// How a device works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How lengths are hidden: [`Padding::Buckets`] unless set.
+    pub padding: Padding,
+    /// Whether what is sent is kept, sealed, until its recipient acknowledges it, for 14 days at most, so that it can be
+    /// sent again when it gets lost: it is unless set to `false`.
+    pub resend: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { padding: Padding::default(), resend: true }
+    }
+}
+
+/// What is known of a user. That something is known does not say that they have ever written: whose list was
+/// [provided](Device::provide) is known, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserInfo {
+    /// Who it is.
+    pub id: UserId,
+    /// How much they are trusted.
+    pub trust: Trust,
+    /// They have written, and were neither written to nor verified.
+    pub stranger: bool,
+    /// When their list of devices expires, if one is here. After that nothing is sent until there is a newer one; who goes on
+    /// writing may have been unlinked meanwhile.
+    pub list_expires: Option<UnixTime>,
+    /// Their devices, by the newest list that is here; none if none is.
+    pub devices: Vec<DeviceId>,
+}
+
+impl UserInfo {
+    pub(super) fn of(record: &UserRecord) -> Self {
+        let list = record.newest_list().ok().flatten();
+        let devices = list.iter().flat_map(DeviceList::devices).map(DeviceId::of).collect();
+        let list_expires = list.as_ref().map(DeviceList::expires);
+        let stranger = record.standing == Standing::Stranger;
+        Self { id: record.id, trust: record.trust, stranger, list_expires, devices }
+    }
+}
+
+/// Users and settings.
+impl<S: Store> Device<S> {
+    /// The user that this is a device of.
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        self.address.user
+    }
+
+    /// Where messages for this device go.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// What is known of a user.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn user_info(&self, user: &UserId) -> Result<Option<UserInfo>, DeviceError> {
+        let id = self.vault.id(UserRecord::TABLE, &user.to_bytes());
+        Ok(self.vault.read::<UserRecord>(&id)?.map(|(_, record)| UserInfo::of(&record)))
+    }
+
+    /// Everybody of whom something is known, this user included.
+    pub fn users(&self) -> impl Iterator<Item = Result<UserInfo, DeviceError>> + use<'_, S> {
+        queue::listing(&self.vault)
+    }
+
+    /// Trusts a user so much from now on, on the other devices of this user as well, which get to know it by the
+    /// messages returned; they are in the outbox, too. A user that nothing is known of is known from now on.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn set_trust(&mut self, user: &UserId, trust: Trust) -> Result<Vec<Outgoing>, DeviceError> {
+        self.run(|work, context, _| {
+            work.note_trust(user, trust, context.now)?;
+            let meaning = Meaning::Trust { user: *user, trust: trust as u8, since: context.now };
+            work.tell_own_devices(context, &meaning)
+        })
+    }
+
+    /// Forgets a user, their sessions and what was kept for them; not what is in the outbox and the inbox. Should they write
+    /// again they are as new, and what they wrote before counts as missing.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnknownUser`], also for this user; [`DeviceError::Store`].
+    pub fn forget(&mut self, user: &UserId) -> Result<(), DeviceError> {
+        if *user == self.user() {
+            return Err(DeviceError::UnknownUser);
+        }
+        self.run(|work, _, _| {
+            let record = work.user(user)?.get().ok_or(DeviceError::UnknownUser)?;
+            let (stranger, devices) = (record.standing == Standing::Stranger, record.devices.clone());
+            for device in devices {
+                work.forget_device(&Address { user: *user, device })?;
+            }
+            work.user(user)?.delete();
+            if stranger { work.fewer_strangers() } else { Ok(()) }
+        })
+    }
+
+    /// Changes how this device works. Without resending, what was kept for it is deleted.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn set_settings(&mut self, settings: Settings) -> Result<(), DeviceError> {
+        self.run(|work, _, _| {
+            work.me()?.change().ok_or(DeviceError::NoDevice)?.settings = settings;
+            Ok(())
+        })?;
+        if settings.resend { Ok(()) } else { self.sweep(|_: &ResendRecord| true) }
+    }
+
+    /// Whether this is the device of its user that holds the root key: it links and unlinks the others, and makes
+    /// backups.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn holds_root_key(&self) -> Result<bool, DeviceError> {
+        let me = self.vault.read::<Me>(&self.vault.id(Me::TABLE, ONLY))?;
+        Ok(me.is_some_and(|(_, me)| me.root.is_some()))
+    }
+
+    /// What has to be done now and then: call it at every start and once a day, and after receiving what was waiting.
+    /// Prekeys and the list of devices are renewed when they are due; what was kept for 14 days is deleted. If this device
+    /// holds the root key, the user's other devices are told of a new list: that
+    /// is in the outbox.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn maintain(&mut self) -> Result<Tasks, DeviceError> {
+        let now = (self.clock)();
+        self.sweep(|record: &ResendRecord| record.sent.is_over(RESEND_PERIOD, now))?;
+        self.sweep(|link: &LinkRecord| link.began.is_over(LINK_PERIOD, now))?;
+        let stale = |bundle: &BundleRecord| {
+            PreKeyBundle::from_bytes(&bundle.bytes).map_or(true, |bundle| now > bundle.not_after())
+        };
+        self.sweep(stale)?;
+        self.run(|work, context, _| work.maintain(context))
+    }
+
+    /// Deletes records of a table page by page: they may be many.
+    fn sweep<T: Stored>(&mut self, delete: impl Fn(&T) -> bool) -> Result<(), DeviceError> {
+        const PAGE: usize = 100;
+        let mut after = 0;
+        loop {
+            let page = self.vault.store.list(T::TABLE as u8, after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.position;
+            let mut changes = Vec::new();
+            for record in &page {
+                if delete(&self.vault.open(record)?) {
+                    let (id, expected) = (record.id, Expected::Version(record.version));
+                    changes.push(Change { id, expected, action: Action::Delete });
+                }
+            }
+            match self.vault.commit(&changes) {
+                // Somebody has just changed one of them: next time.
+                Ok(()) | Err(DeviceError::Store(StoreError::Conflict)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl<S: Store> Work<'_, S> {
+    /// Notes how much a user is trusted since then, unless something newer is known; and whether that has changed
+    /// anything.
+    pub(super) fn note_trust(
+        &mut self,
+        user: &UserId,
+        trust: Trust,
+        since: UnixTime,
+    ) -> Result<bool, DeviceError> {
+        if self.me()?.get().is_some_and(|me| me.user == *user) {
+            return Ok(false);
+        }
+        let slot = self.user(user)?;
+        if slot.get().is_some_and(|record| since < record.trust_since) {
+            return Ok(false);
+        }
+        let before = match slot.change() {
+            Some(record) => {
+                record.trust_since = since;
+                Some(std::mem::replace(&mut record.trust, trust))
+            }
+            None => {
+                slot.put(UserRecord { trust, trust_since: since, ..UserRecord::new(*user, None, None) });
+                None
+            }
+        };
+        if trust == Trust::Verified {
+            self.note_contact(user)?;
+        }
+        Ok(before != Some(trust))
+    }
+
+    fn maintain(&mut self, context: &Context<'_>) -> Result<Tasks, DeviceError> {
+        let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
+        let (user, root, unlinked) = (me.user, me.root.is_some(), me.unlinked);
+        let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
+        let list = record.newest_list()?.ok_or(DeviceError::Damaged)?;
+        let current = record.usable_list()?.is_some();
+        if root && !unlinked && current && context.now.plus_days(RENEW_DAYS) >= list.expires() {
+            self.change_own_list(context, |_| {})?;
+        }
+        if root && !unlinked {
+            self.tell_new_list(context, &user)?;
+        }
+        let prekeys = self.prekeys()?;
+        if prekeys.get().is_some_and(|prekeys| prekeys.rotation_due(context.now))
+            && let Some(prekeys) = prekeys.change()
+        {
+            prekeys.rotate(context.identity, context.now)?;
+        }
+        let mut tasks = Tasks { publish: self.has_to_publish()?, ..Tasks::default() };
+        // The device with the root key may have changed it, and not written since: it may even have taken this one out.
+        if !current || !root {
+            tasks.fetch.lists.push(user);
+        }
+        Ok(tasks)
+    }
+
+    /// Sends the list, with their certificates, to those of this user's devices that do not have it.
+    fn tell_new_list(&mut self, context: &Context<'_>, own: &UserId) -> Result<(), DeviceError> {
+        let record = self.user(own)?.get().ok_or(DeviceError::Damaged)?;
+        let (version, devices) = (record.known.map_or(0, |known| known.version), record.devices.clone());
+        for device in devices {
+            let lacks = |peer: &&PeerRecord| peer.has_our_list < version && !peer.sessions.is_empty();
+            if self.peer(&device)?.get().filter(lacks).is_some() {
+                let _in_the_outbox: Outgoing = self.send_content(context, &device, None)?;
+            }
+        }
+        Ok(())
+    }
+}

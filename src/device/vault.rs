@@ -1,0 +1,154 @@
+//! The store with its key: names are keyed hashes, values are sealed under name and version.
+//!
+//! Not its concern: which records change together.
+
+use super::{
+    DeviceError,
+    records::{Stored, Table},
+};
+use crate::{
+    Session, SessionId, StorageKey,
+    crypto::{
+        kdf::{self, Label},
+        random,
+        secret::Secret,
+    },
+    store::{Change, Record, RecordId, Store},
+};
+
+/// How often a session whose halves do not fit is read again. Somebody else commits both of them, seldom, and once for
+/// each message: that it happens between the reads this many times in a row means damage.
+const MAX_LISTED: usize = 4;
+
+pub(super) struct Vault<S> {
+    pub(super) store: S,
+    pub(super) key: StorageKey,
+    names: Secret<32>,
+    /// Of all sessions that this device has in use.
+    incarnation: u32,
+}
+
+/// A session as it is stored.
+pub(super) struct StoredSession {
+    pub(super) session: Session,
+    pub(super) hot_version: u64,
+    /// Version and generation of the cold half; none if it was never written.
+    pub(super) cold: Option<(u64, u64)>,
+}
+
+impl<S: Store> Vault<S> {
+    pub(super) fn new(store: S, key: StorageKey) -> Result<Self, DeviceError> {
+        let names = key.derive_other(Label::RECORD_NAMES);
+        let mut vault = Self { store, key, names, incarnation: 0 };
+        vault.renew_incarnation()?;
+        Ok(vault)
+    }
+
+    pub(super) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// After a commit of which it is not certain that it was not carried out.
+    pub(super) fn renew_incarnation(&mut self) -> Result<(), DeviceError> {
+        self.incarnation = u32::from_be_bytes(random_bytes()?);
+        Ok(())
+    }
+
+    /// The name of a record: HMAC(names key, table | key), the first 16 bytes.
+    pub(super) fn id(&self, table: Table, key: &[u8]) -> RecordId {
+        let mac = kdf::mac(self.names.as_bytes(), &[&[table as u8], key]);
+        let [name @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *mac.as_bytes();
+        RecordId { table: table as u8, name }
+    }
+
+    pub(super) fn read<T: Stored>(&self, id: &RecordId) -> Result<Option<(u64, T)>, DeviceError> {
+        self.store.read(id)?.map(|record| Ok((record.version, self.open(&record)?))).transpose()
+    }
+
+    pub(super) fn open<T: Stored>(&self, record: &Record) -> Result<T, DeviceError> {
+        let context = context(&record.id, record.version);
+        T::open(&self.key, &context, &record.value).map_err(DeviceError::from_record)
+    }
+
+    pub(super) fn seal<T: Stored>(&self, id: &RecordId, version: u64, value: &T) -> Vec<u8> {
+        value.seal(&self.key, &context(id, version))
+    }
+
+    pub(super) fn read_session(&self, id: &SessionId) -> Result<Option<StoredSession>, DeviceError> {
+        let hot_id = self.id(Table::Sessions, &id.to_bytes());
+        let Some(hot) = self.store.read(&hot_id)? else { return Ok(None) };
+        let cold = self.store.read(&cold_id(&hot_id))?;
+        let session = self.open_session(&hot, cold.as_ref())?;
+        let cold = cold.map(|cold| (cold.version, session.cold_generation()));
+        Ok(Some(StoredSession { session, hot_version: hot.version, cold }))
+    }
+
+    /// A session out of a list of hot halves, and the version that it is of; none if it has been deleted since. If it has
+    /// changed since it was listed, so that the halves do not fit, it is read again: to leave it out would be to say of
+    /// its messages that they belong to nobody.
+    pub(super) fn open_listed_session(&self, hot: &Record) -> Result<Option<(u64, Session)>, DeviceError> {
+        let mut hot = hot.clone();
+        for _ in 0..MAX_LISTED {
+            let cold = self.store.read(&cold_id(&hot.id))?;
+            match self.open_session(&hot, cold.as_ref()) {
+                Ok(session) => return Ok(Some((hot.version, session))),
+                Err(DeviceError::Damaged) => {}
+                Err(error) => return Err(error),
+            }
+            let Some(now) = self.store.read(&hot.id)? else { return Ok(None) };
+            hot = now;
+        }
+        // Damaged, and none of the other sessions has to suffer for it.
+        Ok(None)
+    }
+
+    fn open_session(&self, hot: &Record, cold: Option<&Record>) -> Result<Session, DeviceError> {
+        let hot_context = context(&hot.id, hot.version);
+        let cold_context = cold.map(|cold| context(&cold.id, cold.version));
+        let cold = cold.zip(cold_context.as_ref());
+        Session::open_halves_in(
+            &self.key,
+            (&hot_context, &hot.value),
+            cold.map(|(cold, context)| (&context[..], &cold.value[..])),
+            self.incarnation,
+        )
+        .map_err(DeviceError::from_record)
+    }
+
+    pub(super) fn seal_hot(&self, id: &RecordId, version: u64, session: &Session) -> Vec<u8> {
+        session.seal_hot_in(&self.key, &context(id, version))
+    }
+
+    pub(super) fn seal_cold(&self, id: &RecordId, version: u64, session: &Session) -> Vec<u8> {
+        session.seal_cold_in(&self.key, &context(id, version))
+    }
+
+    pub(super) fn commit(&mut self, changes: &[Change]) -> Result<(), DeviceError> {
+        if changes.is_empty() { Ok(()) } else { Ok(self.store.commit(changes)?) }
+    }
+}
+
+/// The record of a session's cold half, given that of the hot one.
+pub(super) fn cold_id(hot: &RecordId) -> RecordId {
+    RecordId { table: Table::Cold as u8, ..*hot }
+}
+
+/// Versions are random: they count nothing, and two branches of a store that was put back never agree on one.
+pub(super) fn new_version() -> Result<u64, DeviceError> {
+    Ok(u64::from_be_bytes(random_bytes()?) >> 1)
+}
+
+pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], DeviceError> {
+    Ok(*random::fill(&mut rand::rngs::SysRng)?.as_bytes())
+}
+
+/// table u8 | name 16 | version u64
+fn context(id: &RecordId, version: u64) -> [u8; 25] {
+    let mut context = [0; _];
+    let (table, rest) = context.split_at_mut(1);
+    let (name, number) = rest.split_at_mut(16);
+    table.copy_from_slice(&[id.table]);
+    name.copy_from_slice(&id.name);
+    number.copy_from_slice(&version.to_be_bytes());
+    context
+}

@@ -1,0 +1,418 @@
+//! The rows of the attack table that are the device layer's: what a server, a thief, a stranger or a restored backup do.
+#![cfg(feature = "std")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
+mod common;
+
+use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, texts};
+use subrosa::{Device, DeviceError, Error, Event, Refusal, Settings};
+
+struct World {
+    clock: TestClock,
+    server: Server,
+}
+
+fn acquainted() -> (World, Phone, Phone) {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let mut bob = Phone::new(&clock, &mut server);
+    alice.say(&mut server, &bob.user(), "hello");
+    assert_eq!(bob.texts(&mut server), ["hello"]);
+    bob.say(&mut server, &alice.user(), "hi");
+    assert_eq!(alice.texts(&mut server), ["hi"]);
+    (World { clock, server }, alice, bob)
+}
+
+#[test]
+fn a05_a_first_message_is_read_once_also_after_a_restart() {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let mut bob = Phone::new(&clock, &mut server);
+    for drained in [false, true] {
+        if drained {
+            server.drain(&bob.address());
+            alice.device.forget(&bob.user()).unwrap();
+        }
+        alice.say(&mut server, &bob.user(), "once");
+        let message = server.take(&bob.address()).remove(0);
+        assert_eq!(texts(&bob.device.receive(&message, None).unwrap()), ["once"]);
+        for _ in 0..2 {
+            let again = bob.device.receive(&message, None);
+            assert!(matches!(again, Err(DeviceError::Message(Error::Duplicate))), "{again:?}");
+            bob.restart();
+        }
+        // Even if nothing is known of its sender any more.
+        bob.device.forget(&alice.user()).unwrap();
+        let before = bob.store.records();
+        let again = bob.device.receive(&message, None);
+        let expected = if drained { Error::Replayed } else { Error::UnknownPreKey };
+        assert!(matches!(again, Err(DeviceError::Message(error)) if error == expected), "{again:?}");
+        assert!(bob.store.records() == before);
+    }
+}
+
+/// Every byte of a message is altered: a typed error, nothing to send, and no change but a mark.
+#[test]
+fn a30_nothing_unauthentic_changes_or_answers_anything() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "genuine");
+    let message = world.server.take(&bob.address()).remove(0);
+    let before = bob.store.records();
+    let mut marked = before.clone();
+    for position in 0..message.len() {
+        for hint in [None, Some(alice.user())] {
+            let mut altered = message.clone();
+            altered[position] ^= 1;
+            assert!(bob.device.receive(&altered, hint.as_ref()).is_err(), "{position}");
+            assert!(bob.device.receive(&message[..position], hint.as_ref()).is_err(), "{position}");
+            let after = bob.store.records();
+            let changed = after.iter().filter(|(id, record)| before.get(id) != Some(record)).count();
+            assert!(changed <= 1 && after.len() == before.len(), "more than a mark: {position}");
+            assert!(marked == before || marked == after, "marked twice: {position}");
+            marked = after;
+        }
+    }
+    assert!(marked != before);
+    assert_eq!(bob.device.outbox().count() + bob.device.inbox().count(), 0);
+    assert_eq!(texts(&bob.device.receive(&message, None).unwrap()), ["genuine"]);
+}
+
+/// The server breaks every message for a week: no more than two new sessions a day, and none without a send.
+#[test]
+fn a31_a43_a_server_cannot_force_resets() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut bundles = 0;
+    for hour in 0..7 * 24 {
+        alice.say(&mut world.server, &bob.user(), "never arrives");
+        for mut message in world.server.take(&bob.address()) {
+            let last = message.len() - 1;
+            message[last] ^= 1;
+            bob.device.receive(&message, Some(&alice.user())).unwrap_err();
+        }
+        assert_eq!(bob.device.outbox().count(), 0, "nothing is sent in answer");
+        // And Bob writes, too.
+        let before = world.server.stock(&alice.address());
+        bob.say(&mut world.server, &alice.user(), &format!("hour {hour}"));
+        bundles += before - world.server.stock(&alice.address());
+        assert_eq!(alice.texts(&mut world.server), [format!("hour {hour}")]);
+        alice.publish(&mut world.server);
+        world.clock.advance(60 * 60);
+    }
+    assert!(bundles <= 14 + 1, "{bundles} new sessions in a week");
+    assert!(bundles >= 7);
+    // The server has enough of it.
+    alice.say(&mut world.server, &bob.user(), "at last");
+    assert!(bob.texts(&mut world.server).contains(&"at last".to_owned()));
+}
+
+#[test]
+fn what_was_lost_is_asked_for_and_comes() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    for text in ["lost 1", "lost 2"] {
+        alice.say(&mut world.server, &bob.user(), text);
+    }
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    assert_eq!(bob.texts(&mut world.server), ["arrives"]);
+    // It could just be late.
+    bob.say(&mut world.server, &alice.user(), "at once");
+    alice.poll(&mut world.server);
+    assert_eq!(alice.device.outbox().count(), 0);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what did you say?");
+    assert_eq!(alice.texts(&mut world.server), ["what did you say?"]);
+    alice.push(&mut world.server);
+    let received = bob.poll(&mut world.server);
+    assert_eq!(texts(&received), ["lost 1", "lost 2"]);
+    assert!(received.iter().all(|r| matches!(r.event, Event::Message { resent: true, .. })));
+    // Acknowledged, it is not kept any longer.
+    bob.say(&mut world.server, &alice.user(), "thanks");
+    alice.poll(&mut world.server);
+    alice.push(&mut world.server);
+    assert_eq!(alice.store.count(RESEND), 0);
+}
+
+#[test]
+fn what_cannot_be_sent_again_is_reported_lost() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut settings = Settings::default();
+    settings.resend = false;
+    alice.device.set_settings(settings).unwrap();
+    assert_eq!(alice.store.count(RESEND), 0);
+    alice.say(&mut world.server, &bob.user(), "lost");
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what?");
+    alice.poll(&mut world.server);
+    assert_eq!(alice.device.outbox().count(), 0, "there is nothing to send by itself");
+    alice.say(&mut world.server, &bob.user(), "gone");
+    let received = bob.poll(&mut world.server);
+    assert_eq!((texts(&received), events(&received)), (vec!["gone".to_owned()], vec![&Event::Lost(1)]));
+}
+
+/// A week-old disk is put back: nothing is used twice, and the conversation goes on within two messages.
+#[test]
+fn a16_a36_a_restored_snapshot_heals() {
+    for (writes_first, hinted) in [(true, true), (false, true), (true, false)] {
+        let (mut world, mut alice, mut bob) = acquainted();
+        let snapshot = alice.store.snapshot();
+        for day in 0..7 {
+            alice.say(&mut world.server, &bob.user(), &format!("a{day}"));
+            bob.poll(&mut world.server);
+            bob.say(&mut world.server, &alice.user(), &format!("b{day}"));
+            alice.poll(&mut world.server);
+            world.clock.advance(DAY);
+            alice.device.maintain().unwrap();
+            alice.publish(&mut world.server);
+        }
+        alice.put_back(&snapshot);
+        let (a, b) = (alice.user(), bob.user());
+        let hint = |user| hinted.then_some(user);
+        let poll = |phone: &mut Phone, server: &mut Server, from| {
+            let mut all = Vec::new();
+            for message in server.take(&phone.address()) {
+                all.extend(phone.device.receive(&message, hint(from)).unwrap_or_default());
+            }
+            phone.push(server);
+            texts(&all)
+        };
+        let mut read = Vec::new();
+        for round in 0..4 {
+            if writes_first || round > 0 {
+                alice.say(&mut world.server, &b, &format!("from alice {round}"));
+                read.extend(poll(&mut bob, &mut world.server, &a));
+            }
+            alice.publish(&mut world.server);
+            bob.say(&mut world.server, &a, &format!("from bob {round}"));
+            read.extend(poll(&mut alice, &mut world.server, &b));
+            world.clock.advance(120);
+        }
+        if hinted {
+            for text in ["from alice 2", "from bob 2", "from alice 3", "from bob 3"] {
+                assert!(read.contains(&text.to_owned()), "{text} of {read:?}");
+            }
+        }
+        let mut log = world.server.log.clone();
+        log.sort();
+        log.dedup();
+        assert_eq!(log.len(), world.server.log.len(), "no ciphertext twice");
+    }
+}
+
+/// The sequence of a restored store would pass for messages that arrived: it gets a new one.
+#[test]
+fn a16_numbers_used_twice_are_reported_by_both() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let snapshot = alice.store.snapshot();
+    alice.say(&mut world.server, &bob.user(), "only Bob knows");
+    bob.poll(&mut world.server);
+    alice.put_back(&snapshot);
+    alice.say(&mut world.server, &bob.user(), "under the same number");
+    let message = world.server.take(&bob.address()).remove(0);
+    let rolled_back = bob.device.receive(&message, None);
+    assert!(matches!(rolled_back, Err(DeviceError::Message(Error::PeerRolledBack))), "{rolled_back:?}");
+    // Bob's next message begins anew, and tells Alice what it has of hers.
+    bob.say(&mut world.server, &alice.user(), "you were put back");
+    let received = alice.poll(&mut world.server);
+    assert_eq!(texts(&received), ["you were put back"]);
+    alice.say(&mut world.server, &bob.user(), "so I was");
+    let received = bob.poll(&mut world.server);
+    assert_eq!(texts(&received), ["so I was"]);
+}
+
+#[test]
+fn a19_lists_forged_old_forked_or_expired_are_refused() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let old = world.server.list(&alice.user()).unwrap();
+    let before = alice.store.snapshot();
+    let second = link(&mut alice, &mut world.server);
+    let new = world.server.list(&alice.user()).unwrap();
+    let mut forged = new.clone();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let refusal = |bob: &mut Phone, list: &[u8]| match bob.device.provide(list) {
+        Err(DeviceError::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal(&mut bob, &forged), Refusal::Forged);
+    bob.device.provide(&new).unwrap();
+    assert_eq!(refusal(&mut bob, &old), Refusal::Older);
+    // Alice's store is put back, and links another device under the same number.
+    let mut rolled_back = Phone {
+        device: Device::open(before.clone(), world.clock.config()).unwrap(),
+        store: before,
+        clock: world.clock.clone(),
+    };
+    let mut other_server = Server::default();
+    link(&mut rolled_back, &mut other_server);
+    assert_eq!(refusal(&mut bob, &other_server.list(&alice.user()).unwrap()), Refusal::Forked);
+    alice.device.unlink(&second.address().device).unwrap();
+    alice.publish(&mut world.server);
+    world.clock.advance(91 * DAY);
+    let newest = world.server.list(&alice.user()).unwrap();
+    assert_eq!(refusal(&mut bob, &newest), Refusal::Expired);
+    // The owner renews it.
+    alice.device.maintain().unwrap();
+    alice.publish(&mut world.server);
+    bob.device.provide(&world.server.list(&alice.user()).unwrap()).unwrap();
+}
+
+#[test]
+fn an_expired_list_is_fetched_before_sending() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    world.clock.advance(91 * DAY);
+    let Err(DeviceError::Missing(missing)) = alice.device.send(&bob.user(), b"?") else { panic!() };
+    assert_eq!(missing.lists, [bob.user()]);
+    bob.device.maintain().unwrap();
+    bob.publish(&mut world.server);
+    alice.device.maintain().unwrap();
+    alice.say(&mut world.server, &bob.user(), "renewed");
+    assert_eq!(bob.texts(&mut world.server), ["renewed"]);
+}
+
+/// The server shows Bob an old list of Alice's; with her next message he knows.
+#[test]
+fn a19_a_withheld_list_shows_with_one_message() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let old = world.server.list(&alice.user()).unwrap();
+    let mut second = link(&mut alice, &mut world.server);
+    world.server.set_list(&alice.user(), old);
+    second.say(&mut world.server, &bob.user(), "I am new");
+    let received = bob.poll(&mut world.server);
+    let added = vec![second.address().device];
+    assert_eq!(events(&received), [&Event::DevicesChanged { of: alice.user(), added, removed: vec![] }]);
+    assert_eq!(bob.device.user_info(&alice.user()).unwrap().unwrap().devices.len(), 2);
+}
+
+/// Bob's list is withheld from Bob's own second device; Alice's message to it brings it.
+#[test]
+fn a19_a_list_withheld_from_its_own_user_shows() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut second = link(&mut bob, &mut world.server);
+    let third = link(&mut bob, &mut world.server);
+    bob.say(&mut world.server, &alice.user(), "two more");
+    alice.poll(&mut world.server);
+    world.server.take(&second.address());
+    second.say(&mut world.server, &alice.user(), "I know of one less");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "there is another");
+    let received = second.poll(&mut world.server);
+    let added = vec![third.address().device];
+    assert_eq!(events(&received), [&Event::DevicesChanged { of: bob.user(), added, removed: vec![] }]);
+    assert_eq!(texts(&received), ["there is another"]);
+}
+
+/// Strangers fill what they may, and friends still get through.
+#[test]
+fn a46_strangers_are_capped_and_friends_get_through() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut refused = 0;
+    let mut strangers = Vec::new();
+    for number in 0..503 {
+        let mut stranger = Phone::unpublished(&world.clock);
+        stranger.say(&mut world.server, &bob.user(), "buy!");
+        let message = world.server.take(&bob.address()).remove(0);
+        match bob.device.receive(&message, None) {
+            Ok(received) => assert_eq!(texts(&received), ["buy!"], "{number}"),
+            Err(DeviceError::TooManyStrangers) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        if number < 2 {
+            stranger.publish(&mut world.server);
+            strangers.push(stranger);
+        }
+    }
+    // Alice was answered.
+    assert_eq!(refused, 3);
+    alice.say(&mut world.server, &bob.user(), "it is me");
+    assert_eq!(bob.texts(&mut world.server), ["it is me"]);
+    // One of them is forgotten, one is answered: two more get in.
+    bob.device.forget(&strangers[0].user()).unwrap();
+    bob.say(&mut world.server, &strangers[1].user(), "no, thanks");
+    for (number, admitted) in [(0, true), (1, true), (2, false)] {
+        let mut stranger = Phone::unpublished(&world.clock);
+        stranger.say(&mut world.server, &bob.user(), "buy!");
+        let message = world.server.take(&bob.address()).remove(0);
+        assert_eq!(bob.device.receive(&message, None).is_ok(), admitted, "{number}");
+    }
+}
+
+/// Number of the table of what may be asked for (`docs/SPEC.md` does not say: it is nobody else's).
+const RESEND: u8 = 13;
+
+/// A new device under a stolen root key asks for what was sent to the old one.
+#[test]
+fn a44_nothing_old_is_sent_to_a_new_device() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "for the first device");
+    world.server.take(&bob.address());
+    let mut thief = link(&mut bob, &mut world.server);
+    world.clock.advance(120);
+    thief.say(&mut world.server, &alice.user(), "hello from bob");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "to both");
+    world.clock.advance(120);
+    assert_eq!(texts(&thief.poll(&mut world.server)), ["to both"]);
+    thief.say(&mut world.server, &alice.user(), "more?");
+    alice.poll(&mut world.server);
+    alice.push(&mut world.server);
+    assert_eq!(thief.poll(&mut world.server), []);
+}
+
+#[test]
+fn a26_nothing_printed_shows_content_or_keys() {
+    let (mut world, mut alice, bob) = acquainted();
+    let sent = alice.device.send(&bob.user(), b"secret content").unwrap();
+    let shown = format!("{:?} {sent:?} {:?}", alice.device, alice.clock.config());
+    assert!(!shown.contains("secret content"));
+    alice.push(&mut world.server);
+    let mut bob = bob;
+    let received = bob.poll(&mut world.server);
+    let shown = format!("{received:?}");
+    // As text, as list of bytes, as hexadecimal.
+    for form in ["secret", "115, 101, 99", "736563726574"] {
+        assert!(!shown.contains(form), "{shown}");
+    }
+}
+
+#[test]
+fn a_wrong_key_and_damaged_records_are_told_apart() {
+    let (_, alice, _) = acquainted();
+    let other = subrosa::StorageKey::from_bytes(&[9; 32]);
+    let opened = Device::open(alice.store.clone(), &other);
+    assert!(matches!(opened, Err(DeviceError::WrongKey)), "{opened:?}");
+    let opened = Device::open(TestStore::default(), &other);
+    assert!(matches!(opened, Err(DeviceError::NoDevice)), "{opened:?}");
+    let made = Device::create(alice.store.clone(), &other);
+    assert!(matches!(made, Err(DeviceError::Occupied)), "{made:?}");
+    alice.store.damage(2, |value| value[30] ^= 1);
+    let opened = Device::open(alice.store.clone(), alice.clock.config());
+    assert!(matches!(opened, Err(DeviceError::Damaged)), "{opened:?}");
+}
+
+/// The list that takes a device out is withheld until it has expired: it is out all the same.
+#[test]
+fn a19_an_expired_list_is_good_for_bad_news() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut stolen = link(&mut alice, &mut world.server);
+    stolen.say(&mut world.server, &bob.user(), "before");
+    assert_eq!(bob.texts(&mut world.server), ["before"]);
+    alice.device.unlink(&stolen.address().device).unwrap();
+    alice.publish(&mut world.server);
+    let withheld = world.server.list(&alice.user()).unwrap();
+    let message = stolen.device.send(&bob.user(), b"after").unwrap()[0].bytes.clone();
+    world.clock.advance(91 * DAY);
+    let refused = bob.device.provide(&withheld);
+    assert!(matches!(refused, Err(DeviceError::Refused(Refusal::Expired))), "{refused:?}");
+    assert!(bob.device.receive(&message, Some(&alice.user())).is_err());
+    // Nothing is sent by it, nor by the one before it.
+    let Err(DeviceError::Missing(missing)) = bob.device.send(&alice.user(), b"?") else { panic!() };
+    assert_eq!(missing.lists, [alice.user()]);
+}
