@@ -6,19 +6,26 @@
     clippy::indexing_slicing,
     reason = "a test that panics is a test that fails"
 )]
-#![cfg(feature = "std")]
+#![cfg(feature = "sqlite")]
 
 use std::{
     env::{self, consts::EXE_SUFFIX},
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    path::PathBuf,
+    process::{self, Child, ChildStdin, Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use subrosa::{IdentityKey, IdentityKeyPair, PreKeyBundle, PreKeys, Session, UnixTime};
+use subrosa::{
+    Config, Device, Event, PreKeyBundle, StorageKey, UnixTime, UserId,
+    store::{MemoryStore, Store},
+};
 
 /// Far more than anything here takes; whatever lasts longer hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -44,7 +51,7 @@ fn lines_arrive_both_ways_and_the_end_of_one_input_ends_both() {
         connecter.type_line(line);
         assert_eq!(listener.next_line(), shown);
     }
-    let long = "ä".repeat(20_000);
+    let long = "ä".repeat(8_000);
     connecter.type_line(&long);
     assert_eq!(listener.next_line(), format!("peer: {long}"));
 
@@ -96,15 +103,20 @@ fn no_input_at_all_is_a_short_conversation() {
 
 /// What each of these peers sends, and a part of what the user is told.
 fn foreign_peers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let bundle = PreKeys::generate(&IdentityKeyPair::generate(), 1, UnixTime::now()).bundle().to_bytes();
-    let mut forged = bundle.clone();
-    *forged.last_mut().unwrap() ^= 1;
+    let [list, bundle] = greeting(&mut device(UnixTime::now));
+    let [_, expired] = greeting(&mut device(|| UnixTime::from_secs(1)));
+    let altered = |bytes: &[u8]| {
+        let mut altered = bytes.to_vec();
+        *altered.last_mut().unwrap() ^= 1;
+        framed(&altered)
+    };
     let no_protocol = "the peer does not speak this protocol: ";
     let closed = "the connection was closed";
     vec![
         ("an immediate close", Vec::new(), closed),
         ("half a length", vec![0, 0], closed),
-        ("half a frame", framed(&bundle)[..1000].to_vec(), closed),
+        ("half a frame", framed(&list)[..100].to_vec(), closed),
+        ("no bundle", framed(&list), closed),
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), no_protocol),
         ("an HTTP response", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), no_protocol),
         ("random bytes", random_bytes(100_000), no_protocol),
@@ -113,8 +125,16 @@ fn foreign_peers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("an empty frame", framed(&[]), "malformed bytes"),
         ("a frame of garbage", framed(&random_bytes(2000)), no_protocol),
         ("the longest frame, of zeros", framed(&[0; 65_536]), "malformed bytes"),
-        ("a truncated bundle", framed(&bundle[..bundle.len() - 1]), "malformed bytes"),
-        ("a forged bundle", framed(&forged), no_protocol),
+        ("a truncated list", framed(&list[..list.len() - 1]), "malformed bytes"),
+        ("a forged list", altered(&list), no_protocol),
+        ("a list twice", [framed(&list), framed(&list)].concat(), no_protocol),
+        (
+            "a truncated bundle",
+            [framed(&list), framed(&bundle[..bundle.len() - 1])].concat(),
+            "malformed bytes",
+        ),
+        ("a forged bundle", [framed(&list), altered(&bundle)].concat(), no_protocol),
+        ("an expired bundle", [framed(&list), framed(&expired)].concat(), "expired"),
     ]
 }
 
@@ -142,36 +162,6 @@ fn a_connecter_survives_foreign_peers() {
 }
 
 #[test]
-fn expired_and_unanswerable_bundles_are_told_apart() {
-    let owner = IdentityKeyPair::generate();
-    let old = PreKeys::generate(&owner, 0, UnixTime::from_secs(1)).bundle().to_bytes();
-    let (mut chat, mut peer) = Chat::connect_to_test();
-    peer.write_all(&framed(&old)).unwrap();
-    chat.assert_failed("an expired bundle", "signed prekey has expired");
-
-    // A first message for somebody else's prekeys.
-    let (mut chat, mut peer) = Chat::listen_for_test();
-    read_frame(&mut peer);
-    let other = PreKeys::generate(&owner, 1, UnixTime::now()).bundle().verify(UnixTime::now()).unwrap();
-    let first = Session::initiate(&owner, &other).unwrap().encrypt(b"hello").unwrap();
-    peer.write_all(&framed(&first)).unwrap();
-    chat.assert_failed("a message for another", "initial message for an unknown prekey");
-}
-
-#[test]
-fn two_of_one_role_find_out() {
-    let (mut chat, mut peer) = Chat::listen_for_test();
-    let bundle = read_frame(&mut peer);
-    peer.write_all(&framed(&bundle)).unwrap();
-    chat.assert_failed("another listener", "the peer does not speak this protocol: ");
-
-    let first = Session::initiate(&IdentityKeyPair::generate(), &verified(&bundle)).unwrap().encrypt(b"");
-    let (mut chat, mut peer) = Chat::connect_to_test();
-    peer.write_all(&framed(&first.unwrap())).unwrap();
-    chat.assert_failed("another connecter", "the peer does not speak this protocol: ");
-}
-
-#[test]
 fn a_silent_listener_is_given_up() {
     let (mut chat, _peer) = Chat::connect_to_test();
     chat.assert_failed("silence", "the peer is silent");
@@ -184,48 +174,76 @@ fn a_silent_connecter_is_given_up() {
 }
 
 #[test]
-fn after_the_handshake_garbage_and_cut_connections_are_fatal() {
-    for (what, bytes, told) in [
-        ("a frame of garbage", framed(&random_bytes(500)), "a message does not decrypt"),
-        ("an empty frame", framed(&[]), "a message does not decrypt"),
-        ("a huge length", vec![0xff; 4], "the peer does not speak this protocol"),
-        ("half a frame", vec![0, 0, 1, 0, 7], "the connection was closed"),
-        ("no goodbye", Vec::new(), "the connection was closed before the peer said goodbye"),
+fn after_the_greeting_cut_connections_are_fatal_and_garbage_is_said() {
+    let unreadable = Some("a message cannot be read: ");
+    let garbage = [&[0], &random_bytes(500)[..]].concat();
+    for (what, bytes, said, told) in [
+        ("a frame of garbage", framed(&garbage), unreadable, "the connection was closed"),
+        ("a frame of one byte", framed(&[0]), unreadable, "the connection was closed"),
+        ("an empty frame", framed(&[]), None, "an empty frame"),
+        ("an acknowledgement of nothing", framed(&[2]), None, "acknowledges nothing"),
+        ("a huge length", vec![0xff; 4], None, "the peer does not speak this protocol"),
+        ("half a frame", vec![0, 0, 1, 0, 7], None, "the connection was closed"),
+        ("no goodbye", Vec::new(), None, "the connection was closed before the peer said goodbye"),
     ] {
-        let (mut chat, mut peer, mut session) = Chat::connected_to_test();
-        let hello = session.encrypt(b"hello\n").unwrap();
-        peer.write_all(&framed(&hello)).unwrap();
-        let _ = peer.write_all(&bytes);
-        let _ = peer.shutdown(Shutdown::Write);
-        chat.next_line();
-        chat.next_line();
+        let (mut chat, mut peer) = Chat::connected_to_test();
+        peer.say(b"hello\n");
+        let _ = peer.stream.write_all(&bytes);
+        let _ = peer.stream.shutdown(Shutdown::Write);
         assert_eq!(chat.next_line(), "peer: hello", "{what}");
+        if let Some(said) = said {
+            let line = chat.next_line();
+            assert!(line.starts_with(said), "{what}: {line}");
+        }
         chat.assert_failed(what, told);
     }
 }
 
 #[test]
 fn a_peer_cannot_write_to_the_terminal_as_it_likes() {
-    let (mut chat, mut peer, mut session) = Chat::connected_to_test();
-    chat.next_line();
-    chat.next_line();
+    let (mut chat, mut peer) = Chat::connected_to_test();
     for (content, shown) in [
         (&b"\x1b]0;title\x07\x1b[2J\n"[..], "peer: \\u{1b}]0;title\\u{7}\\u{1b}[2J"),
         (b"two\nlines\nthe peer has left\n", "peer: two\\nlines\\nthe peer has left"),
         (b"\xff\xfe no UTF-8", "peer: \u{fffd}\u{fffd} no UTF-8"),
         ("C1 \u{9b}31m".as_bytes(), "peer: C1 \\u{9b}31m"),
     ] {
-        peer.write_all(&framed(&session.encrypt(content).unwrap())).unwrap();
+        peer.say(content);
         assert_eq!(chat.next_line(), shown);
     }
     // And a goodbye, after which the process still listens to its user.
-    peer.write_all(&framed(&session.encrypt(b"").unwrap())).unwrap();
+    peer.say(b"");
     assert_eq!(chat.next_line(), "the peer has left");
     chat.type_line("one more");
     chat.end_input();
     for content in [&b"one more\n"[..], b""] {
-        assert_eq!(session.decrypt(&read_frame(&mut peer)).unwrap(), content);
+        assert_eq!(peer.hear(), content);
     }
+    chat.assert_left_cleanly();
+}
+
+/// What was typed and not acknowledged goes out the next time; what arrives twice is shown once.
+#[test]
+fn lines_outlast_the_connection() {
+    let store = store();
+    let (mut chat, mut peer) = Chat::connected_as(&store);
+    chat.type_line("did you hear this?");
+    let heard = peer.hear_without_acknowledging();
+    assert_eq!(heard.0, b"did you hear this?\n");
+    drop(peer.stream);
+    chat.assert_failed("a cut connection", "");
+    let (mut chat, stream) = Chat::listen_as(&store);
+    let mut peer = Peer { stream, ..peer };
+    peer.greet();
+    assert_eq!(chat.peer_line(), peer.device.user());
+    assert_eq!(chat.next_line(), "you have met before");
+    let (again, kind) = peer.next_message();
+    assert_eq!((again, kind), (heard.1, 1), "the same, as of an earlier connection");
+    peer.acknowledge();
+    chat.end_input();
+    assert_eq!(peer.hear(), b"");
+    peer.say(b"");
+    assert_eq!(chat.next_line(), "the peer has left");
     chat.assert_left_cleanly();
 }
 
@@ -238,10 +256,11 @@ fn a_line_that_is_too_long_is_refused_aloud() {
 
 #[test]
 fn wrong_arguments_are_explained() {
-    for arguments in [&[][..], &["listen"], &["speak", "127.0.0.1:1"], &["listen", ANY_PORT, "more"]] {
-        Chat::start(arguments).assert_failed("arguments", "usage: chat listen|connect ADDRESS:PORT");
+    for arguments in [&[][..], &["listen"], &["listen", ANY_PORT], &["speak", "127.0.0.1:1", "file"]] {
+        Chat::start(arguments).assert_failed("arguments", "usage: chat listen|connect ADDRESS:PORT STORE");
     }
-    Chat::start(&["listen", "nonsense"]).assert_failed("no address", "chat: ");
+    Chat::start(&["listen", "nonsense", &store()]).assert_failed("no address", "chat: ");
+    Chat::start(&["listen", ANY_PORT, "no/such/directory/file"]).assert_failed("no file", "chat: ");
 }
 
 // ---- A running chat, and what it takes to be its peer.
@@ -274,49 +293,66 @@ impl Chat {
         }
     }
 
-    fn listen() -> (Self, String) {
-        let chat = Self::start(&["listen", ANY_PORT]);
+    fn listen(store: &str) -> (Self, String) {
+        let chat = Self::start(&["listen", ANY_PORT, store]);
         let line = chat.next_line();
         let address = line.strip_prefix("listening on ").expect("the address").to_owned();
         (chat, address)
     }
 
-    /// Two of them, past the handshake, each showing who is who.
+    /// Two of them, past the greeting, each showing who is who.
     fn pair() -> (Self, Self) {
-        let (listener, address) = Self::listen();
-        let connecter = Self::start(&["connect", &address]);
-        let (a, b) = (listener.identities(), connecter.identities());
-        assert_eq!((a.0, a.1), (b.1, b.0));
-        assert_ne!(a.0, a.1);
+        let (listener, address) = Self::listen(&store());
+        let connecter = Self::start(&["connect", &address, &store()]);
+        let (a, b) = (listener.own_line(), connecter.own_line());
+        assert_ne!(a, b);
+        assert_eq!((listener.peer_line(), connecter.peer_line()), (b, a));
+        for chat in [&listener, &connecter] {
+            assert!(chat.next_line().starts_with("you have not met before"));
+        }
         (listener, connecter)
     }
 
     /// A listener, and a connection to it.
+    fn listen_as(store: &str) -> (Self, TcpStream) {
+        let (chat, address) = Self::listen(store);
+        let stream = with_deadline(TcpStream::connect(address).unwrap());
+        chat.own_line();
+        (chat, stream)
+    }
+
     fn listen_for_test() -> (Self, TcpStream) {
-        let (chat, address) = Self::listen();
-        (chat, with_deadline(TcpStream::connect(address).unwrap()))
+        Self::listen_as(&store())
     }
 
     /// A connecter, and the connection that it made.
     fn connect_to_test() -> (Self, TcpStream) {
         let listener = TcpListener::bind(ANY_PORT).unwrap();
-        let chat = Self::start(&["connect", &listener.local_addr().unwrap().to_string()]);
+        let chat = Self::start(&["connect", &listener.local_addr().unwrap().to_string(), &store()]);
+        chat.own_line();
         (chat, with_deadline(listener.accept().unwrap().0))
     }
 
-    /// A listener, and a connecter's connection and session.
-    fn connected_to_test() -> (Self, TcpStream, Session) {
-        let (chat, mut peer) = Self::listen_for_test();
-        let bundle = verified(&read_frame(&mut peer));
-        let mut session = Session::initiate(&IdentityKeyPair::generate(), &bundle).unwrap();
-        peer.write_all(&framed(&session.encrypt(b"hello").unwrap())).unwrap();
-        (chat, peer, session)
+    /// A listener, and its peer, past the greeting.
+    fn connected_as(store: &str) -> (Self, Peer) {
+        let (chat, stream) = Self::listen_as(store);
+        let mut peer = Peer { stream, device: device(UnixTime::now), chat: None };
+        peer.greet();
+        assert_eq!(chat.peer_line(), peer.device.user());
+        assert!(chat.next_line().starts_with("you have not met before"));
+        (chat, peer)
     }
 
-    /// Its own, and its peer's.
-    fn identities(&self) -> (IdentityKey, IdentityKey) {
-        let read = |line: String, prefix| line.strip_prefix(prefix).expect(prefix).trim().parse().unwrap();
-        (read(self.next_line(), "you are "), read(self.next_line(), "the peer is "))
+    fn connected_to_test() -> (Self, Peer) {
+        Self::connected_as(&store())
+    }
+
+    fn own_line(&self) -> UserId {
+        self.next_line().strip_prefix("you are ").expect("who it is").trim().parse().unwrap()
+    }
+
+    fn peer_line(&self) -> UserId {
+        self.next_line().strip_prefix("the peer is ").expect("who the peer is").trim().parse().unwrap()
     }
 
     fn type_line(&mut self, line: &str) {
@@ -398,8 +434,80 @@ fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
     frame
 }
 
-fn verified(bundle: &[u8]) -> subrosa::VerifiedBundle {
-    PreKeyBundle::from_bytes(bundle).unwrap().verify(UnixTime::now()).unwrap()
+/// What a chat takes to be its peer.
+struct Peer {
+    stream: TcpStream,
+    device: Device<MemoryStore>,
+    chat: Option<UserId>,
+}
+
+impl Peer {
+    fn greet(&mut self) {
+        for part in greeting(&mut self.device) {
+            self.stream.write_all(&framed(&part)).unwrap();
+        }
+        let list = read_frame(&mut self.stream);
+        self.chat = Some(*subrosa::DeviceList::from_bytes(&list).unwrap().user_id());
+        self.device.provide(&list).unwrap();
+        self.device.provide(&read_frame(&mut self.stream)).unwrap();
+    }
+
+    fn say(&mut self, content: &[u8]) {
+        let out = self.device.send(&self.chat.unwrap(), content).unwrap();
+        self.stream.write_all(&framed(&[&[0], &out[0].bytes[..]].concat())).unwrap();
+    }
+
+    /// The next message, and its kind; acknowledgements are passed over.
+    fn next_message(&mut self) -> (Vec<u8>, u8) {
+        loop {
+            let frame = read_frame(&mut self.stream);
+            if frame != [2] {
+                return (frame[1..].to_vec(), frame[0]);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        self.stream.write_all(&framed(&[2])).unwrap();
+    }
+
+    /// The content of the next message, and the message.
+    fn hear_without_acknowledging(&mut self) -> (Vec<u8>, Vec<u8>) {
+        let (message, kind) = self.next_message();
+        assert_eq!(kind, 0);
+        let received = self.device.receive(&message, None).unwrap();
+        let content = received.into_iter().find_map(|received| match received.event {
+            Event::Message { content, .. } => Some(content),
+            _ => None,
+        });
+        (content.unwrap(), message)
+    }
+
+    fn hear(&mut self) -> Vec<u8> {
+        let (content, _) = self.hear_without_acknowledging();
+        self.acknowledge();
+        content
+    }
+}
+
+fn device(clock: fn() -> UnixTime) -> Device<MemoryStore> {
+    Device::create(MemoryStore::new(), Config::new(&StorageKey::generate(), clock)).unwrap()
+}
+
+/// Device list and bundle.
+fn greeting<S: Store>(device: &mut Device<S>) -> [Vec<u8>; 2] {
+    let public = device.publication(0).unwrap();
+    let one_time = public.one_time_prekeys.first().cloned();
+    let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey, one_time);
+    [public.list.to_bytes(), bundle.to_bytes()]
+}
+
+/// The name of a file that is not there.
+fn store() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("chat-{}-{}.sqlite", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    path.to_str().unwrap().to_owned()
 }
 
 /// The same ones every time (xorshift64); the first four are no length within the limit.
