@@ -11,7 +11,21 @@ fn main() -> io::Result<()> {
     decode()?;
     messages()?;
     sealed()?;
+    devices()?;
     conversations()
+}
+
+/// A byte that chooses the call, and what it is given.
+fn devices() -> io::Result<()> {
+    let bundle = FIXTURE.bundles[0].to_bytes();
+    write("device", "bundle", &[&[2], &bundle[..]].concat())?;
+    for (index, initial) in FIXTURE.initial.iter().enumerate() {
+        write("device", &format!("initial_{index}"), &[&[0x80], &initial.message.bytes[..]].concat())?;
+    }
+    for (call, name) in [(0, "message"), (3, "reply"), (4, "offer"), (6, "backup")] {
+        write("device", name, &[&[call, 0x21], &[1; 200][..]].concat())?;
+    }
+    Ok(())
 }
 
 fn decode() -> io::Result<()> {
