@@ -15,7 +15,7 @@
 //!
 //! Not its concern: which lists are known, what time it is, and what to do about a fork.
 
-#![allow(dead_code, reason = "the device layer, which uses it, is being built")]
+#![cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
 
 mod address;
 mod certificate;
@@ -34,7 +34,7 @@ pub use device_id::DeviceId;
 pub use list::DeviceList;
 pub use user_id::UserId;
 
-#[allow(unused_imports, reason = "for the device layer")]
+#[cfg_attr(not(feature = "std"), allow(unused_imports, reason = "there are no devices"))]
 pub(crate) use {
     certificate::Certificate,
     claim::{claim, verify_claim},

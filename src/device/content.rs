@@ -143,6 +143,13 @@ impl<'a> Meaning<'a> {
     }
 }
 
+impl Body<'_> {
+    /// The other user that it is about sending to, as it stands there.
+    pub(super) fn addressee(&self) -> Option<&[u8; UserId::LEN]> {
+        if self.kind == Meaning::SENT { self.bytes.first_chunk() } else { None }
+    }
+}
+
 impl<'a> Content<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut flags = 0;

@@ -140,10 +140,7 @@ fn lost(count: u32, events: &mut Vec<Event>) {
 impl Body<'_> {
     /// Of its id, and of who it is for where that is another user.
     fn fingerprint(&self) -> [u8; 8] {
-        let to = match Meaning::decode(self) {
-            Ok(Some(Meaning::Sent { to, .. })) => to.to_bytes().to_vec(),
-            _ => Vec::new(),
-        };
-        fingerprint(&[&self.id.to_bytes()[..], &[self.kind], &to].concat())
+        let to = self.addressee().map_or(&[][..], |to| to);
+        fingerprint(&[&self.id.to_bytes()[..], &[self.kind], to].concat())
     }
 }

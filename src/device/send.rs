@@ -282,7 +282,7 @@ impl<S: Store> Work<'_, S> {
         id: &MessageId,
         to: &UserId,
     ) -> Result<Option<Outgoing>, DeviceError> {
-        let name = outbox_name(device, id, to);
+        let name = outbox_name(device, id, &to.to_bytes());
         let record = self.read::<OutboxRecord>(&name)?;
         let id = OutboxId(self.vault.id(Table::Outbox, &name).name);
         Ok(record.map(|record| record.into_outgoing(id)))
@@ -298,7 +298,7 @@ impl<S: Store> Work<'_, S> {
         let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
         let (own, padding) = (me.user, me.settings.padding);
         let own_record = self.user(&own)?.get().ok_or(DeviceError::Damaged)?;
-        let (own_claim, own_list) = (Claim::of(own_record.known.as_ref()), own_record.list.clone());
+        let own_claim = Claim::of(own_record.known.as_ref());
 
         let peer = self.peer(device)?.change().ok_or(DeviceError::UnknownDevice)?;
         let user = peer.user;
@@ -311,12 +311,17 @@ impl<S: Store> Work<'_, S> {
         let (has_our_list, has_own_list, key) = (peer.has_our_list, peer.has_own_list, peer.identity);
 
         let record = self.user(&user)?.get().ok_or(DeviceError::UnknownUser)?;
-        let (peer_claim, peer_list) = (Claim::of(record.known.as_ref()), record.list.clone());
+        let peer_claim = Claim::of(record.known.as_ref());
+        let wants_own = user != own && (1..peer_claim.version).contains(&has_own_list);
+        // Copied only if they travel, which is seldom.
+        let peer_list = if wants_own { record.list.clone() } else { None };
+        let own_list = match self.user(&own)?.get() {
+            Some(record) if has_our_list < own_claim.version => record.list.clone(),
+            _ => None,
+        };
         let mut lists = Vec::new();
         let mut certificate = None;
-        if let Some(list) = own_list.as_deref()
-            && has_our_list < own_claim.version
-        {
+        if let Some(list) = own_list.as_deref() {
             lists.push(list);
             // Its public half is computed: not for every message.
             if user == own
@@ -325,12 +330,7 @@ impl<S: Store> Work<'_, S> {
                 certificate = super::lists::certificate_for(&root, &key, list)?;
             }
         }
-        if let Some(list) = peer_list.as_deref()
-            && user != own
-            && (1..peer_claim.version).contains(&has_own_list)
-        {
-            lists.push(list);
-        }
+        lists.extend(peer_list.as_deref());
         let content = Content {
             own_list: own_claim,
             peer_list: peer_claim,
@@ -346,14 +346,11 @@ impl<S: Store> Work<'_, S> {
         session.set_padding(padding);
         let bytes = session.encrypt(&encoded)?;
         let record = OutboxRecord { user, device: *device, message: body.map(|body| body.id), bytes };
-        let to = body.as_ref().map(Meaning::decode).transpose()?.flatten();
-        let to = match to {
-            Some(Meaning::Sent { to, .. }) => to,
-            _ => user,
-        };
         let name = match &body {
             Some(body) if !body.resent => {
-                self.vault.id(Table::Outbox, &outbox_name(device, &body.id, &to)).name
+                let user = user.to_bytes();
+                let to = body.addressee().unwrap_or(&user);
+                self.vault.id(Table::Outbox, &outbox_name(device, &body.id, to)).name
             }
             _ => random_bytes()?,
         };
@@ -363,8 +360,8 @@ impl<S: Store> Work<'_, S> {
 }
 
 /// The name of a copy, for a device, of a message that is for a user.
-fn outbox_name(device: &DeviceId, id: &MessageId, to: &UserId) -> Vec<u8> {
-    [&device.to_bytes()[..], &id.to_bytes(), &to.to_bytes()].concat()
+fn outbox_name(device: &DeviceId, id: &MessageId, to: &[u8; UserId::LEN]) -> Vec<u8> {
+    [&device.to_bytes()[..], &id.to_bytes(), to].concat()
 }
 
 impl UserRecord {
