@@ -11,7 +11,7 @@
 //! | KEM of the handshake | ML-KEM-1024 (FIPS 203) | [`kem`] |
 //! | KEM of the ratchet | ML-KEM-768 in halves (FIPS 203) | [`incremental`] |
 //! | AEAD | ChaCha20-Poly1305 (RFC 8439), XChaCha20-Poly1305 | [`aead`] |
-//! | KDF, MAC, hash | HKDF-, HMAC-SHA-256, SHA-256 | [`kdf`] |
+//! | KDF, MAC, hash | HKDF-, HMAC-SHA-256, SHA-256; SHA-512 in safety numbers | [`kdf`] |
 //! | passphrases | Argon2id (RFC 9106) | `passphrase`, under `std` |
 //!
 //! Not its concern: which keys meet which; that is the handshake's and the ratchet's.

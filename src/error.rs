@@ -23,7 +23,7 @@ use core::fmt;
 /// | [`Expired`](Self::Expired) | | fetch a newer bundle; is the clock right? |
 /// | [`ContentTooLong`](Self::ContentTooLong), [`PayloadTooLong`](Self::PayloadTooLong) | was not made | fix the caller |
 /// | [`TooManyDevices`](Self::TooManyDevices) | | remove a device first |
-/// | [`WrongIdentity`](Self::WrongIdentity) | keep | fix the caller |
+/// | [`WrongIdentity`](Self::WrongIdentity), [`SameUser`](Self::SameUser) | keep | fix the caller |
 /// | [`CounterExhausted`](Self::CounterExhausted) | was not made | begin anew |
 /// | [`NoRandomness`](Self::NoRandomness) | keep, try again later | |
 /// | [`SealBroken`](Self::SealBroken) | keep | the stored bytes, too: another key or copy may open. If none does, begin anew, with [new prekeys](crate::PreKeys::generate) if it was those |
@@ -92,6 +92,8 @@ pub enum Error {
     /// An [`IdentityKeyPair`](crate::IdentityKeyPair) and [`PreKeys`](crate::PreKeys) that do not belong
     /// together.
     WrongIdentity,
+    /// A verification of a user by the same user: it takes two.
+    SameUser,
 
     // ---- This machine.
     /// 2^32 - 1 messages in one direction without an answer, or within one epoch of the PQ ratchet.
@@ -135,6 +137,7 @@ impl fmt::Display for Error {
             Self::PayloadTooLong => "handshake payload too long",
             Self::TooManyDevices => "more devices than a user may have",
             Self::WrongIdentity => "identity and prekeys do not belong together",
+            Self::SameUser => "a verification takes two users",
             Self::CounterExhausted => "message counter exhausted",
             Self::NoRandomness => "random generator failed",
             Self::SealBroken => "sealed state does not open",

@@ -81,6 +81,7 @@
 //! | send, receive | [`Device::send`], [`Device::outbox`], [`Device::receive`], [`Device::inbox`] |
 //! | serve others' first messages | [`Device::publication`], [`Device::maintain`] |
 //! | know who a user is | [`UserId`], which prints as checksummed text; [`Device::set_trust`] |
+//! | let two people verify each other | [`SafetyNumber`], to scan or to read; [`SasInitiator`], pictures on a call |
 //! | have a second device; lose the first | [`Link`], [`Device::unlink`], [`Device::backup`], [`Device::restore`] |
 //! | keep state elsewhere than in SQLite | [`store::Store`], [`store::conformance`] |
 //! | know what to do when a call fails | the table of [`DeviceError`] |
@@ -254,6 +255,7 @@ mod session;
 pub mod store;
 #[cfg(test)]
 mod vectors;
+mod verify;
 mod wire;
 
 #[cfg(feature = "std")]
@@ -270,6 +272,7 @@ pub use keys::{
 pub use roster::{Address, DeviceId, DeviceList, UserId};
 pub use sealed::StorageKey;
 pub use session::{Accepted, Session, SessionId};
+pub use verify::{Emoji, SafetyNumber, SasCode, SasInitiator, SasResponder, SasStep, Scan};
 pub use wire::{MAX_CONTENT_LEN, MAX_PAYLOAD_LEN, MessageKind, Padding};
 
 /// The operating system's generator, for calls that cannot report that it failed.

@@ -1,7 +1,7 @@
-//! HKDF-SHA-256 (RFC 5869), HMAC-SHA-256 (RFC 2104), SHA-256 (FIPS 180-4), and the one table of labels.
+//! HKDF-SHA-256 (RFC 5869), HMAC-SHA-256 (RFC 2104), SHA-256 and SHA-512 (FIPS 180-4), and the one table of labels.
 
 use hmac::{Hmac, KeyInit, Mac, digest::FixedOutput};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroize;
 
 use super::secret::Secret;
@@ -101,6 +101,12 @@ labels! {
     /// Storage key, and commitment to it, out of a passphrase.
     #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no passphrases"))]
     STORAGE_PASSPHRASE = "storage passphrase";
+    /// A user's digits in a safety number.
+    SAFETY_NUMBER = "safety number";
+    /// Commitment of a short authentication string.
+    SAS_COMMITMENT = "sas commitment";
+    /// Short authentication string.
+    SAS_CODE = "sas code";
 }
 
 impl Label {
@@ -116,6 +122,17 @@ pub(crate) fn hash(label: Label, parts: &[&[u8]]) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// A public key hashed so slowly that trying many is dear: h = SHA-512(label | version | key), and then `rounds` times
+/// h = SHA-512(h | key). 64 bytes.
+pub(crate) fn stretch(label: Label, version: u8, key: &[u8; 32], rounds: u32) -> [u8; 64] {
+    let mut hash =
+        Sha512::new_with_prefix(label.as_bytes()).chain_update([version]).chain_update(key).finalize();
+    for _ in 0..rounds {
+        hash = Sha512::new_with_prefix(hash).chain_update(key).finalize();
+    }
+    hash.into()
 }
 
 /// HKDF-Extract(salt, part | part ...): the 32-byte pseudo-random key.
@@ -304,6 +321,17 @@ mod tests {
         let whole = hash(Label(b"abc"), &[]);
         assert_eq!(whole, hash(Label(b"a"), &[b"b", b"", b"c"]));
         assert_eq!(hex::encode(whole), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    /// FIPS 180-4 again; and each round hashes what came out of the one before.
+    #[test]
+    fn stretches_round_by_round() {
+        let hash = |parts: &[&[u8]]| -> [u8; 64] { Sha512::digest(parts.concat()).into() };
+        assert!(hex::encode(hash(&[b"abc"])).starts_with("ddaf35a193617abacc417349ae204131"));
+        let first = hash(&[b"label", &[1], &[7; 32]]);
+        assert_eq!(stretch(Label(b"label"), 1, &[7; 32], 0), first);
+        let third = hash(&[&hash(&[&first, &[7; 32]]), &[7; 32]]);
+        assert_eq!(stretch(Label(b"label"), 1, &[7; 32], 2), third);
     }
 
     #[test]

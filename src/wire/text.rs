@@ -1,6 +1,6 @@
 //! Public keys as text: bech32m (BIP 350), which finds what was mistyped.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
@@ -10,6 +10,17 @@ use crate::Error;
 /// Writes the one text form of the bytes, in lower case.
 pub(crate) fn write(f: &mut fmt::Formatter<'_>, prefix: Hrp, bytes: &[u8]) -> fmt::Result {
     bech32::encode_to_fmt::<Bech32m, _>(f, prefix, bytes).map_err(|_| fmt::Error)
+}
+
+/// Reads the text form of bytes, public ones, of any number, with this prefix, in lower or in upper case; else
+/// [`Error::Malformed`].
+pub(crate) fn read_bytes(prefix: Hrp, text: &str) -> Result<Vec<u8>, Error> {
+    // Refuses what is longer than bech32m is defined for, 1,023 characters.
+    let checked = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| Error::Malformed)?;
+    let bytes: Vec<u8> = checked.byte_iter().collect();
+    let mut canonical = String::new();
+    bech32::encode_to_fmt::<Bech32m, _>(&mut canonical, prefix, &bytes).map_err(|_| Error::Malformed)?;
+    if canonical.eq_ignore_ascii_case(text) { Ok(bytes) } else { Err(Error::Malformed) }
 }
 
 /// Reads the text form of `N` bytes with this prefix, in lower or in upper case; else [`Error::Malformed`].
