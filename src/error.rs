@@ -45,7 +45,8 @@ pub enum Error {
     UnsupportedVersion,
     /// A public key that is not canonical, of small order, or fails its validation.
     InvalidKey,
-    /// Authentication failed: altered, forged, or sealed for somebody else. One answer for every failed tag.
+    /// Authentication failed: altered, forged, or sealed for somebody else. One answer for every failed tag. Also a
+    /// [reveal](crate::SasResponder::receive) that is not what was committed to.
     Unauthentic,
     /// A signature of a prekey, or of a device list or an entry of one, does not verify.
     InvalidSignature,

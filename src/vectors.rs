@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod roster;
+mod verify;
 
 /// A seeded generator that remembers what it gave.
 pub(crate) struct Recording {

@@ -18,9 +18,10 @@ use rand::Rng;
 use serde::{Serialize, de::DeserializeOwned};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use subrosa::{
-    Accepted, Address, Config, Device, DeviceError, DeviceId, DeviceList, Error, IdentityKey,
-    IdentityKeyPair, Link, MessageKind, OneTimePreKey, Padding, PreKeyBundle, PreKeys, RecoveryKey, Session,
-    SessionId, SignedPreKey, StorageKey, UnixTime, UserId, VerifiedBundle,
+    Accepted, Address, Config, Device, DeviceError, DeviceId, DeviceList, Emoji, Error, IdentityKey,
+    IdentityKeyPair, Link, MessageKind, OneTimePreKey, Padding, PreKeyBundle, PreKeys, RecoveryKey,
+    SafetyNumber, SasCode, SasInitiator, SasResponder, Scan, Session, SessionId, SignedPreKey, StorageKey,
+    UnixTime, UserId, VerifiedBundle,
     store::{MemoryStore, StoreError},
 };
 
@@ -55,6 +56,18 @@ assert_impl_all!(UserId: Serialize, DeserializeOwned, Copy, Ord, Hash, Display, 
 assert_impl_all!(DeviceId: Serialize, DeserializeOwned, Copy, Ord, Hash, Display, Debug);
 assert_impl_all!(Address: Copy, Ord, Hash, Display, Debug);
 assert_impl_all!(DeviceList: Clone, Eq, Debug, Send, Sync);
+// A step of a verification is taken once, and not kept for later.
+assert_not_impl_any!(SasInitiator: Clone, Copy, Display, Serialize, PartialEq);
+assert_not_impl_any!(SasResponder: Clone, Copy, Display, Serialize, PartialEq);
+assert_not_impl_any!(SasCode: Clone, Copy, Display, Serialize, PartialEq);
+assert_impl_all!(SasInitiator: Send, Sync, Debug);
+assert_impl_all!(SasResponder: Send, Sync, Debug);
+assert_impl_all!(SasCode: Send, Sync, Debug);
+// Both sides' numbers are alike as text, and not the same thing.
+assert_not_impl_any!(SafetyNumber: PartialEq);
+assert_impl_all!(SafetyNumber: Clone, Display, Debug, Send, Sync);
+assert_impl_all!(Scan: Copy, Eq, Debug);
+assert_impl_all!(Emoji: Copy, Eq, Hash, Display, Debug);
 
 /// Through JSON (text) and postcard (binary), and bytes that are cut short.
 fn through_serde<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> String {

@@ -13,8 +13,8 @@ use std::{collections::HashMap, fs, path::Path};
 
 use serde_json::Value;
 use subrosa::{
-    Address, DeviceId, DeviceList, IdentityKey, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, Session,
-    StorageKey, UnixTime, UserId,
+    Address, DeviceId, DeviceList, IdentityKey, IdentityKeyPair, Padding, PreKeyBundle, PreKeys,
+    SafetyNumber, SasCode, SasInitiator, SasResponder, Session, StorageKey, UnixTime, UserId,
 };
 
 mod common;
@@ -185,4 +185,66 @@ fn frozen_device_lists_read() {
         }
     }
     assert!(read > 5 && refused > 15, "{read} read, {refused} refused");
+}
+
+#[test]
+fn frozen_verifications_replay() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/verify.json");
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut users = HashMap::<&str, UserId>::new();
+    let mut seen = HashMap::<&str, usize>::new();
+    for step in file["steps"].as_array().unwrap() {
+        let (op, who) = (step["op"].as_str().unwrap(), step["who"].as_str().unwrap());
+        *seen.entry(op).or_default() += 1;
+        if op == "root" {
+            users.insert(who, UserId::from_bytes(&bytes(step, "user_id")).unwrap());
+            continue;
+        }
+        let (me, peer) = (users[who], users[step["peer"].as_str().unwrap()]);
+        let mut rng = Replay::new(bytes(step, "random"), 0);
+        match op {
+            "safety_number" => {
+                let number = SafetyNumber::new(&me, &peer).unwrap();
+                assert_eq!(number.to_string(), step["digits"]);
+                assert_eq!(number.scannable()[..], bytes(step, "scannable"));
+                assert_eq!(number.scannable_text(), step["text"]);
+            }
+            "scan" => match SafetyNumber::new(&me, &peer).unwrap().verify_scanned(bytes(step, "code")) {
+                Ok(scan) => {
+                    assert_eq!(format!("{scan:?}").split('(').next().unwrap(), step["result"]);
+                }
+                Err(error) => assert_eq!(format!("{error:?}"), step["error"]),
+            },
+            "sas" => {
+                let (waiting, commitment) = SasInitiator::begin_with_rng(&me, &peer, &mut rng).unwrap();
+                let (answered, answer) =
+                    SasResponder::answer_with_rng(&peer, &me, &commitment, &mut rng).unwrap();
+                let (code, reveal) = waiting.receive(&answer).unwrap();
+                assert_eq!(commitment[..], bytes(step, "commitment"));
+                assert_eq!(answer[..], bytes(step, "answer"));
+                assert_eq!(reveal[..], bytes(step, "reveal"));
+                for code in [code, answered.receive(&reveal).unwrap()] {
+                    assert_eq!(serde_json::json!(code.emoji().map(|emoji| emoji.name())), step["emoji"]);
+                    assert_eq!(serde_json::json!(code.numbers()), step["numbers"]);
+                }
+            }
+            "read_sas" => {
+                let message = bytes(step, "message");
+                let mut begin = || SasInitiator::begin_with_rng(&me, &peer, &mut rng).unwrap();
+                let error = match step["step"].as_u64().unwrap() {
+                    1 => SasResponder::answer_with_rng(&peer, &me, &message, &mut rng).err(),
+                    2 => begin().0.receive(&message).err(),
+                    _ => {
+                        let (_, commitment) = begin();
+                        let answered = SasResponder::answer_with_rng(&peer, &me, &commitment, &mut rng);
+                        answered.unwrap().0.receive(&message).map(|_: SasCode| ()).err()
+                    }
+                };
+                assert_eq!(format!("{:?}", error.unwrap()), step["error"]);
+            }
+            other => panic!("unknown op {other}"),
+        }
+        assert!(rng.is_used_up(), "less randomness drawn than in {step}");
+    }
+    assert!(seen["safety_number"] > 3 && seen["scan"] > 20 && seen["sas"] > 3 && seen["read_sas"] > 20);
 }

@@ -206,7 +206,8 @@ pub enum Trust {
     /// Messages come from this user and nobody else; but nobody has compared who it is.
     #[default]
     Unverified = 0,
-    /// The app's user has compared the [`UserId`] with what the other one shows.
+    /// The app's user has compared who it is, in person or on a call: by a [`SafetyNumber`](crate::SafetyNumber), a
+    /// [`SasCode`](crate::SasCode), or the whole [`UserId`].
     Verified = 1,
     /// Nothing is sent to this user, and what comes is dropped.
     Blocked = 2,

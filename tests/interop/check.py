@@ -19,8 +19,8 @@ from subrosa import (
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-REQUIRED = {"device", "epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns"}
-FEWEST_FILES = 9
+REQUIRED = {"device", "epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns", "verify"}
+FEWEST_FILES = 10
 FEWEST_EPOCHS = {"epochs": 5, "turns": 1}
 
 COMMON = {"who", "op", "random", "secrets"}
@@ -56,6 +56,10 @@ FIELDS = {
         "device", "list", "padding", "resending", "encoded", "passphrase", "parameters", "key", "commitment", "backup",
     }],
     "read_backup": [{"backup", "passphrase", "error"}],
+    "safety_number": [{"peer", "digits", "scannable", "text"}],
+    "scan": [{"peer", "code", "result"}, {"peer", "code", "error"}],
+    "sas": [{"peer", "commitment", "answer", "reveal", "emoji", "numbers"}],
+    "read_sas": [{"peer", "step", "message", "error"}],
 }
 SECRETS = {
     "prekey private key", "prekey KEM seed",
@@ -469,6 +473,49 @@ class Replay:
             action()
         else:
             refused(s["error"], "backup", action)
+
+    def pair(self, s, who):
+        return ed25519_public(self.users[who]), ed25519_public(self.users[s["peer"]])
+
+    def op_safety_number(self, s, who, rng, trace):
+        user, peer = self.pair(s, who)
+        same("digits", subrosa.safety_number(user, peer), s["digits"])
+        same("digits of the other side", subrosa.safety_number(peer, user), s["digits"])
+        same("code", subrosa.scannable(user, peer).hex(), s["scannable"])
+        same("code as text", subrosa.scannable_text(user, peer), s["text"])
+        same("code read", subrosa.code_bytes(s["text"].encode()).hex(), s["scannable"])
+        refused("SameUser", "number of one user", lambda: subrosa.safety_number(user, user))
+
+    def op_scan(self, s, who, rng, trace):
+        user, peer = self.pair(s, who)
+        action = lambda: subrosa.scan(user, peer, bytes.fromhex(s["code"]))  # noqa: E731
+        if "error" in s:
+            refused(s["error"], "code", action)
+        else:
+            same("what a code says", action(), s["result"])
+
+    def op_sas(self, s, who, rng, trace):
+        user, peer = self.pair(s, who)
+        initiator = subrosa.SasInitiator(user, peer, rng)
+        responder = subrosa.SasResponder(peer, user, initiator.message, rng)
+        code, reveal = initiator.receive(responder.message)
+        ours = [b.hex() for b in (initiator.message, responder.message, reveal)]
+        same("messages", ours, [s["commitment"], s["answer"], s["reveal"]])
+        for seen in (code, responder.receive(reveal)):
+            same("emoji and numbers", seen, (s["emoji"], s["numbers"]))
+        for at in range(2, len(reveal)):
+            refused("Unauthentic", f"reveal, byte {at}", lambda: responder.receive(flipped(reveal, at)))
+
+    def op_read_sas(self, s, who, rng, trace):
+        (user, peer), message = self.pair(s, who), bytes.fromhex(s["message"])
+        if s["step"] == 1:
+            action = lambda: subrosa.SasResponder(peer, user, message, None)  # noqa: E731
+        else:
+            side = initiator = subrosa.SasInitiator(user, peer, rng)
+            if s["step"] == 3:
+                side = subrosa.SasResponder(peer, user, initiator.message, rng)
+            action = lambda: side.receive(message)  # noqa: E731
+        refused(s["error"], "message of a SAS", action)
 
 
 def replay(path):
@@ -1960,6 +2007,32 @@ def check_stored_state():
         refused("SealBroken", "sealed as another kind", lambda: subrosa.open_state(key, kind ^ 0x10, context, renamed))
 
 
+def check_verification():
+    rng = seeded("verification")
+    low, high = sorted(ed25519_public(rng(32)) for _ in range(2))
+    holds("64 emoji", len(set(subrosa.EMOJI)) == 64 and subrosa.EMOJI == sorted(subrosa.EMOJI))
+    one, other = subrosa.SasInitiator(low, high, rng), subrosa.SasInitiator(high, low, rng)
+    holds("the lower id stays initiator", not one.yields and other.yields)
+    refused("SameUser", "initiator", lambda: subrosa.SasInitiator(low, low, rng))
+    refused("SameUser", "responder", lambda: subrosa.SasResponder(low, low, one.message, rng))
+    # Reflected, and for another pair or role.
+    responder = subrosa.SasResponder(low, high, one.message, rng)
+    _, reveal = one.receive(responder.message)
+    refused("Unauthentic", "reflected", lambda: responder.receive(reveal))
+    # Bytes of another length and version, as text.
+    for version in (0x80, 0x82):
+        for length in (1, 9, 66, 200):
+            code = u8(version) + bytes(length - 1)
+            text = subrosa.bech32_text(subrosa.key_words(code), hrp=subrosa.CODE_HRP)
+            for scanned in (code, text.encode(), text.upper().encode()):
+                holds("other version", subrosa.scan(low, high, scanned) == "OtherVersion")
+    text = subrosa.scannable_text(high, low)
+    holds("match", subrosa.scan(low, high, text.encode()) == "Match")
+    for at in range(len(text)):
+        slip = text[:at] + ("Q" if text[at] != "Q" else "P") + text[at + 1 :]
+        refused("Malformed", f"text, character {at}", lambda: subrosa.scan(low, high, slip.encode()))
+
+
 # ---------------------------------------------------------------------------------------------------------------
 
 
@@ -1975,7 +2048,7 @@ def main():
         check_text_form, check_keys, check_bundles, check_handshake, check_first_message, check_peer, check_rollback,
         check_skipping, check_kem_halves, check_erasure_code, check_braid, check_braid_end, check_epochs, check_bodies,
         check_codewords, check_old_epochs, check_epoch_limits, check_padding, check_sessions, check_meeting,
-        check_stored_state,
+        check_stored_state, check_verification,
     ):  # fmt: skip
         check()
     print(f"of our own: {checks} checks, every refusal left the state unchanged")

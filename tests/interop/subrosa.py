@@ -35,7 +35,7 @@ class ProtocolError(Exception):
         "UnknownPreKey", "Replayed", "ReplayRecordFull",
         "ContentTooLong", "PayloadTooLong", "CounterExhausted",
         "SealBroken",
-        "BadLink", "BadBackup",
+        "BadLink", "BadBackup", "SameUser",
     )  # fmt: skip
 
     def __init__(self, name, why=""):
@@ -99,6 +99,9 @@ L_DEVICE_LIST_HASH = _label("device list hash")
 L_CERTIFICATE = _label("device certificate")
 L_LINK = _label("device link")
 L_BACKUP = _label("backup")
+L_SAFETY_NUMBER = _label("safety number")
+L_SAS_COMMITMENT = _label("sas commitment")
+L_SAS_CODE = _label("sas code")
 L_HEDGE_SECRET = _label("hedge secret")
 L_HEDGED_PREKEY = _label("hedged prekey")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
@@ -2301,3 +2304,148 @@ class Backup:
         if DeviceList.decode(listed).user != ed25519_public(seed) or max(flags) > 1:
             raise ProtocolError("Malformed", "contents")
         return cls(seed, device, listed, *map(bool, flags), contacts)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 24: verification
+
+KIND_VERIFICATION = 0x81
+CODE_STEP, COMMITMENT_STEP, ANSWER_STEP, REVEAL_STEP = range(4)
+CODE_HRP = "srscan"
+
+# fmt: off
+EMOJI = """
+alien avocado balloon battery bee bomb boot bread camel camera carrot castle cheese cherry coffee cookie crab
+crown diamond dice door dragon dress drum duck ear egg fountain fox frog ghost grapes helicopter honey jeans
+koala lantern lemon lollipop maple medal owl palm piano pineapple popcorn pumpkin radio rainbow rose sailboat
+saxophone snail snowman star sunflower tent ticket tractor violin volcano watch wave whale
+""".split()
+# fmt: on
+
+
+def two_users(u, v):
+    if u == v:
+        raise ProtocolError("SameUser")
+
+
+# 24.1
+
+
+def user_digits(user):
+    """The six groups of one user."""
+    h = hashlib.sha512(L_SAFETY_NUMBER + u8(1) + user).digest()
+    for _ in range(5200):
+        h = hashlib.sha512(h + user).digest()
+    return ["%05d" % (number(h[i : i + 5]) % 100_000) for i in range(0, 30, 5)]
+
+
+def safety_number(u, v):
+    two_users(u, v)
+    return " ".join(sum(sorted([user_digits(u), user_digits(v)]), []))
+
+
+# 24.2
+
+
+def scannable(user, peer):
+    two_users(user, peer)
+    return u8(KIND_VERIFICATION) + u8(CODE_STEP) + user + peer
+
+
+def scannable_text(user, peer):
+    return bech32_text(key_words(scannable(user, peer)), hrp=CODE_HRP).upper()
+
+
+def code_bytes(code):
+    """Of what was scanned, bytes or text."""
+    if not code or code[0] >= 0x80:
+        return code
+    try:
+        text = code.decode("ascii")
+    except UnicodeDecodeError:
+        raise ProtocolError("Malformed", "text") from None
+    if len(text) > 1023:
+        raise ProtocolError("Malformed", "long text")
+    words = len(text) - len(CODE_HRP) - 1 - 6
+    # Every number of words that are whole bytes and less than five bits of padding.
+    length = 5 * words // 8
+    return bytes_from_text(text, CODE_HRP, max(length, 0))
+
+
+def scan(user, peer, code):
+    """What a code says that `user` has scanned of what `peer` shows."""
+    two_users(user, peer)
+    b = code_bytes(code)
+    try:
+        check_kind(b, KIND_VERIFICATION)
+    except ProtocolError as e:
+        if e.name == "UnsupportedVersion":
+            return "OtherVersion"
+        raise
+    if len(b) != 66 or b[1] != CODE_STEP:
+        raise ProtocolError("Malformed", "code")
+    shown_by, shown_for = cut(b[2:], 32, 32)
+    for key in (shown_by, shown_for):
+        if not _ed_large_order(key):
+            raise ProtocolError("Malformed", "key in a code")
+    if shown_by == peer:
+        return "Match" if shown_for == user else "WrongPair"
+    return "WrongPair" if shown_by == user else "Mismatch"
+
+
+# 24.3
+
+
+def sas_message(step, value):
+    return u8(KIND_VERIFICATION) + u8(step) + value
+
+
+def read_sas_message(step, b):
+    check_kind(b, KIND_VERIFICATION)
+    if len(b) != 34 or b[1] != step:
+        raise ProtocolError("Malformed", "SAS message")
+    return b[2:]
+
+
+def sas_commit(initiator, responder, nonce):
+    return H(L_SAS_COMMITMENT, initiator + responder + nonce)
+
+
+def sas_code(initiator, responder, commitment, nonce_i, nonce_r):
+    """(names of the emoji, numbers)"""
+    code = HKDF(commitment, nonce_i + nonce_r, L_SAS_CODE, initiator + responder, 13)
+    emoji, numbers = number(code[:6]) >> 6, number(code[6:]) >> 4
+    emoji = [EMOJI[emoji >> 6 * i & 63] for i in reversed(range(7))]
+    return emoji, [1000 + (numbers >> 13 * i & 0x1FFF) for i in reversed(range(4))]
+
+
+class SasInitiator:
+    def __init__(self, user, peer, rng):
+        two_users(user, peer)
+        self.user, self.peer, self.nonce = user, peer, rng(32)
+        self.commitment = sas_commit(user, peer, self.nonce)
+        self.message = sas_message(COMMITMENT_STEP, self.commitment)
+
+    @property
+    def yields(self):
+        return self.peer < self.user
+
+    def receive(self, answer):
+        """(code, reveal)"""
+        nonce_r = read_sas_message(ANSWER_STEP, answer)
+        code = sas_code(self.user, self.peer, self.commitment, self.nonce, nonce_r)
+        return code, sas_message(REVEAL_STEP, self.nonce)
+
+
+class SasResponder:
+    def __init__(self, user, peer, commitment, rng):
+        two_users(user, peer)
+        self.user, self.peer = user, peer
+        self.commitment, self.nonce = read_sas_message(COMMITMENT_STEP, commitment), rng(32)
+        self.message = sas_message(ANSWER_STEP, self.nonce)
+
+    def receive(self, reveal):
+        nonce_i = read_sas_message(REVEAL_STEP, reveal)
+        if sas_commit(self.peer, self.user, nonce_i) != self.commitment:
+            raise ProtocolError("Unauthentic", "reveal")
+        return sas_code(self.peer, self.user, self.commitment, nonce_i, self.nonce)
