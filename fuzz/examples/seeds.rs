@@ -2,8 +2,8 @@
 
 use std::{fs, io, path::Path};
 
-use subrosa::{Address, DeviceId, IdentityKey, SignedPreKey, UserId};
-use subrosa_fuzz::FIXTURE;
+use subrosa::{Address, DeviceId, IdentityKey, SafetyNumber, SasInitiator, SignedPreKey, UserId};
+use subrosa_fuzz::{FIXTURE, rng};
 
 use Step::{Deliver, Lose, Repeat, Restart, Send};
 
@@ -47,6 +47,14 @@ fn decode() -> io::Result<()> {
         write("decode", "user", &user.to_bytes())?;
         write("decode", "device_text", device.to_string().as_bytes())?;
         write("decode", "address_text", Address { user, device }.to_string().as_bytes())?;
+    }
+    let [alice, bob] = FIXTURE.users();
+    if let Ok(number) = SafetyNumber::new(&bob, &alice) {
+        write("decode", "code", &number.scannable())?;
+        write("decode", "code_text", number.scannable_text().as_bytes())?;
+    }
+    if let Ok((_, commitment)) = SasInitiator::begin_with_rng(&alice, &bob, &mut rng(6)) {
+        write("decode", "commitment", &commitment)?;
     }
     Ok(())
 }

@@ -1,12 +1,20 @@
 //! Every public decoder: what it takes, it writes again byte by byte.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use subrosa::{
-    Address, DeviceId, DeviceList, IdentityKey, MessageKind, OneTimePreKey, PreKeyBundle, Session,
-    SignedPreKey, UserId,
+    Address, DeviceId, DeviceList, IdentityKey, MessageKind, OneTimePreKey, PreKeyBundle, SafetyNumber,
+    SasResponder, SasStep, Scan, Session, SignedPreKey, UserId,
 };
 use subrosa_fuzz::{FIXTURE, NOW, rng};
+
+/// What Alice has open, and what Bob shows. Made once: it is slow by design.
+static NUMBERS: LazyLock<[SafetyNumber; 2]> = LazyLock::new(|| {
+    let [alice, bob] = FIXTURE.users();
+    [(alice, bob), (bob, alice)].map(|(me, peer)| SafetyNumber::new(&me, &peer).expect("two users"))
+});
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(key) = IdentityKey::from_bytes(bytes) {
@@ -53,6 +61,13 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(session.is_ok());
         }
     }
+    let [alices, bobs] = &*NUMBERS;
+    if let Ok(Scan::Match(_)) = alices.verify_scanned(bytes) {
+        assert!(bytes == bobs.scannable() || bytes.eq_ignore_ascii_case(bobs.scannable_text().as_bytes()));
+    }
+    let [alice, bob] = FIXTURE.users();
+    let answered = SasResponder::answer_with_rng(&bob, &alice, bytes, &mut rng(6));
+    assert_eq!(answered.is_ok(), SasStep::of(bytes) == Ok(SasStep::Commitment) && bytes.len() == 34);
     let first = bytes.get(..1).unwrap_or_default();
     assert_eq!(MessageKind::of(bytes), MessageKind::of(first), "the first byte tells");
 });

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use chacha20::ChaCha20Rng;
 use rand::SeedableRng;
 use subrosa::{
-    Error, IdentityKeyPair, PreKeyBundle, PreKeys, Session, SessionId, StorageKey, UnixTime, VerifiedBundle,
+    Error, IdentityKeyPair, PreKeyBundle, PreKeys, Session, SessionId, StorageKey, UnixTime, UserId,
+    VerifiedBundle,
 };
 
 /// The time of everything.
@@ -63,6 +64,14 @@ pub struct Scene {
 }
 
 impl Fixture {
+    /// Alice and Bob as users: every Ed25519 key is somebody's.
+    pub fn users(&self) -> [UserId; 2] {
+        [&self.alice, &self.bob].map(|device| {
+            UserId::from_bytes(&device.identity_key().to_bytes()[..UserId::LEN])
+                .expect("a key that was made here")
+        })
+    }
+
     /// The genuine bytes of every kind of sealed state.
     pub fn sealed(&self) -> Vec<&[u8]> {
         let [early, late] = &self.halves;
