@@ -12,12 +12,15 @@
 //! | KEM of the ratchet | ML-KEM-768 in halves (FIPS 203) | [`incremental`] |
 //! | AEAD | ChaCha20-Poly1305 (RFC 8439), XChaCha20-Poly1305 | [`aead`] |
 //! | KDF, MAC, hash | HKDF-, HMAC-SHA-256, SHA-256; SHA-512 in safety numbers | [`kdf`] |
+//! | hash of files | BLAKE3 | `digest`, with `attachments` |
 //! | passphrases | Argon2id (RFC 9106) | `passphrase`, under `std` |
 //!
 //! Not its concern: which keys meet which; that is the handshake's and the ratchet's.
 
 pub(crate) mod aead;
 pub(crate) mod dh;
+#[cfg(feature = "attachments")]
+pub(crate) mod digest;
 pub(crate) mod incremental;
 pub(crate) mod kdf;
 pub(crate) mod kem;

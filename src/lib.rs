@@ -81,6 +81,7 @@
 //! | send, receive | [`Device::send`], [`Device::outbox`], [`Device::receive`], [`Device::inbox`] |
 //! | serve others' first messages | [`Device::publication`], [`Device::maintain`] |
 //! | know who a user is | [`UserId`], which prints as checksummed text; [`Device::set_trust`] |
+//! | send a file | [`AttachmentWriter`], [`AttachmentReader`], [`AttachmentDescriptor`]; without I/O [`AttachmentSealer`], [`AttachmentOpener`] |
 //! | let two people verify each other | [`SafetyNumber`], to scan or to read; [`SasInitiator`], pictures on a call |
 //! | have a second device; lose the first | [`Link`], [`Device::unlink`], [`Device::backup`], [`Device::restore`] |
 //! | keep state elsewhere than in SQLite | [`store::Store`], [`store::conformance`] |
@@ -216,6 +217,8 @@
 //! |---|---|
 //! | `std`, by default | the system's generator and clock: the functions that have a twin `*_with_rng`, and `UnixTime::now`; [`store`] |
 //! | `sqlite`, by default | `std`, and `store::SqliteStore`: not on `wasm32-unknown-unknown` |
+//! | `attachments`, by default | the files of attachments; BLAKE3 |
+//! | `rayon` | `std`; large attachments on all cores |
 //! | `wasm_js` | `std`, and randomness from the Web Crypto API: for `wasm32-unknown-unknown` in a browser or Node.js |
 //!
 //! Without `std` the crate needs `alloc`: use the `*_with_rng` functions and [`UnixTime::from_secs`].
@@ -241,6 +244,7 @@
 
 extern crate alloc;
 
+mod attachment;
 mod crypto;
 #[cfg(feature = "std")]
 mod device;
@@ -258,6 +262,11 @@ mod vectors;
 mod verify;
 mod wire;
 
+pub use attachment::{AttachmentDescriptor, MAX_ATTACHMENT_LEN, MAX_FILE_NAME_LEN, MAX_THUMBNAIL_LEN};
+#[cfg(feature = "attachments")]
+pub use attachment::{AttachmentError, AttachmentOpener, AttachmentSealer};
+#[cfg(all(feature = "attachments", feature = "std"))]
+pub use attachment::{AttachmentReader, AttachmentWriter};
 #[cfg(feature = "std")]
 pub use device::{
     BackupLock, Config, Device, DeviceError, Draft, Event, InboxId, Incoming, LOW_WATER, Link,

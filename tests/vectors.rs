@@ -248,3 +248,48 @@ fn frozen_verifications_replay() {
     }
     assert!(seen["safety_number"] > 3 && seen["scan"] > 20 && seen["sas"] > 3 && seen["read_sas"] > 20);
 }
+
+#[cfg(feature = "attachments")]
+#[test]
+fn frozen_attachments_replay() {
+    use subrosa::{AttachmentDescriptor, AttachmentOpener, AttachmentSealer};
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/attachment.json");
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let steps = file["steps"].as_array().unwrap();
+    assert!(steps.len() > 6);
+    for step in steps {
+        let size = step["size"].as_u64().unwrap();
+        let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+        let mut rng = Replay::new(bytes(step, "random"), 0);
+        let mut sealer = AttachmentSealer::new_with_rng(&mut rng, size).unwrap();
+        let mut sealed = sealer.commitment().to_vec();
+        let mut rest = &content[..];
+        while let Some(len) = sealer.next_len() {
+            let (part, behind) = rest.split_at(len);
+            let mut chunk = part.to_vec();
+            sealer.seal(&mut chunk).unwrap();
+            (rest, sealed) = (behind, [sealed, chunk].concat());
+        }
+        assert!(rng.is_used_up());
+        assert_eq!(step["file_len"], sealed.len());
+        if let Some(expected) = step["file"].as_str() {
+            assert_eq!(hex::encode(&sealed), expected);
+        }
+        let typed = sealer.finish().unwrap().with_media_type(step["media_type"].as_str().unwrap()).unwrap();
+        let named = typed.with_file_name(step["file_name"].as_str().unwrap());
+        let descriptor = named.with_thumbnail(&bytes(step, "thumbnail")).unwrap();
+        assert_eq!(descriptor.to_bytes(), bytes(step, "descriptor"));
+
+        let read = AttachmentDescriptor::from_bytes(&bytes(step, "descriptor")).unwrap();
+        let mut opener = AttachmentOpener::new(&read, &sealed[..32]).unwrap();
+        let mut opened = Vec::new();
+        for number in 0..read.chunks() {
+            let place = read.file_range(number);
+            let mut chunk = sealed[place.start as usize..place.end as usize].to_vec();
+            opener.open(&mut chunk).unwrap();
+            opened.extend(chunk);
+        }
+        assert!(opened == content);
+    }
+}

@@ -107,6 +107,9 @@ labels! {
     SAS_COMMITMENT = "sas commitment";
     /// Short authentication string.
     SAS_CODE = "sas code";
+    /// Chunk key, nonce prefix and commitment out of the key of an attachment.
+    #[cfg_attr(not(feature = "attachments"), allow(dead_code, reason = "nothing is sealed or opened"))]
+    ATTACHMENT = "attachment";
 }
 
 impl Label {

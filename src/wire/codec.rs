@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     SignedPreKey = 4,
     OneTimePreKey = 5,
     DeviceList = 6,
+    Attachment = 7,
     Verification = 8,
     // Sealed state counts down from the top: it never meets the wire.
     // Not on the wire between devices: what is kept.
