@@ -11,8 +11,8 @@ mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, events, link, texts};
 use subrosa::{
-    BackupLock, Device, DeviceError, Draft, Error, Event, Incoming, Link, MessageId, Padding, RecoveryKey,
-    Refusal, Settings, Trust,
+    AttachmentDescriptor, BackupLock, Device, DeviceError, Draft, Error, Event, Incoming, Link,
+    MAX_MESSAGE_LEN, MAX_THUMBNAIL_LEN, MessageId, Padding, RecoveryKey, Refusal, Settings, Trust,
 };
 
 struct World {
@@ -334,6 +334,89 @@ fn a_draft_with_an_id_is_sent_once() {
     assert_ne!(alice.device.send_many(&[draft]).unwrap(), first);
     alice.push(&mut world.server);
     assert_eq!(bob.texts(&mut world.server), ["once"]);
+}
+
+/// A descriptor that is told apart by its first byte.
+fn attachment(first: u8) -> AttachmentDescriptor {
+    let head = [&[0x71, first][..], &[7; 31], &70_000_u64.to_be_bytes(), &[8; 32], &[0, 1, 0, 0]].concat();
+    AttachmentDescriptor::from_bytes(&[&head[..], b"\x09image/png\x08rose.png\0\0\0\0"].concat()).unwrap()
+}
+
+/// Content, attachments, and whether it was resent, of the one message that came in.
+fn one_with_attachments(
+    received: &[subrosa::Received],
+) -> (Vec<u8>, Vec<AttachmentDescriptor>, Option<bool>) {
+    let found = received.iter().filter_map(|received| match &received.event {
+        Event::Message { content, attachments, resent, .. } => {
+            Some((content.clone(), attachments.clone(), Some(*resent)))
+        }
+        Event::SentElsewhere { content, attachments, .. } => {
+            Some((content.clone(), attachments.clone(), None))
+        }
+        _ => None,
+    });
+    let found: Vec<_> = found.collect();
+    assert_eq!(found.len(), 1, "{received:?}");
+    found.into_iter().next().unwrap()
+}
+
+#[test]
+fn attachments_travel_with_messages() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut alice2 = link(&mut alice, &mut world.server);
+    alice.say(&mut world.server, &alice.user(), "note");
+    alice2.poll(&mut world.server);
+    let (b, both) = (bob.user(), [attachment(1), attachment(2)]);
+
+    // To every device of both; in the inbox over a restart.
+    let sent = alice.device.send_many(&[Draft::new(&b, b"two roses").with_attachments(&both)]).unwrap();
+    assert_eq!(sent.len(), 2);
+    alice.push(&mut world.server);
+    let (content, attachments, resent) = one_with_attachments(&alice2.poll(&mut world.server));
+    assert_eq!((&content[..], &attachments[..], resent), (&b"two roses"[..], &both[..], None));
+    for message in world.server.take(&bob.address()) {
+        bob.device.receive(&message, None).unwrap();
+    }
+    bob.restart();
+    let inbox: Vec<_> = bob.device.inbox().map(Result::unwrap).collect();
+    let (content, attachments, resent) = one_with_attachments(&inbox);
+    assert_eq!((&content[..], &attachments[..], resent), (&b"two roses"[..], &both[..], Some(false)));
+    bob.device.acknowledge(inbox.iter().map(|received| received.id)).unwrap();
+
+    // Lost, and sent again.
+    alice.device.send_many(&[Draft::new(&b, b"").with_attachments(&both[1..])]).unwrap();
+    alice.push(&mut world.server);
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &b, "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what did you say?");
+    alice.poll(&mut world.server);
+    alice.push(&mut world.server);
+    let (content, attachments, resent) = one_with_attachments(&bob.poll(&mut world.server));
+    assert_eq!((&content[..], &attachments[..], resent), (&b""[..], &both[1..], Some(true)));
+}
+
+/// No more than 32, and what they say counts.
+#[test]
+fn attachments_are_within_limits() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let b = bob.user();
+    let many: Vec<_> = (0..33).map(attachment).collect();
+    let before = alice.store.records();
+    let refused = alice.device.send_many(&[Draft::new(&b, b"").with_attachments(&many)]);
+    assert!(matches!(refused, Err(DeviceError::ContentTooLong)));
+    let large = many.into_iter().take(32).map(|it| it.with_thumbnail(&[5; MAX_THUMBNAIL_LEN]).unwrap());
+    let large: Vec<_> = large.collect();
+    let taken = large.iter().map(|it| 4 + it.to_bytes().len()).sum::<usize>();
+    let content = vec![b'x'; MAX_MESSAGE_LEN - taken + 1];
+    let refused = alice.device.send_many(&[Draft::new(&b, &content).with_attachments(&large)]);
+    assert!(matches!(refused, Err(DeviceError::ContentTooLong)));
+    assert!(alice.store.records() == before);
+    alice.device.send_many(&[Draft::new(&b, &content[1..]).with_attachments(&large)]).unwrap();
+    alice.push(&mut world.server);
+    let (read, attachments, _) = one_with_attachments(&bob.poll(&mut world.server));
+    assert!(read == content[1..] && attachments == large);
 }
 
 /// Without a hint all sessions are tried, also those that another process has used since.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{
-    content::{Body, Claim, Content, Meaning, Place, StreamId},
+    content::{Body, Claim, Content, Meaning, Place, StreamId, Text},
     *,
 };
 use crate::{
@@ -172,8 +172,8 @@ impl Root {
 fn text(number: u32) -> Content<'static> {
     let place = Place { stream: StreamId([1; 8]), number };
     let id = MessageId::from_bytes([u8::try_from(number).unwrap(); 16]);
-    let (kind, _) = Meaning::Message(b"").encode();
-    Content { body: Some(Body { place, id, resent: false, kind, bytes: b"text" }), ..Content::default() }
+    let (kind, _) = Meaning::Message(Text { attachments: (&[][..]).into(), content: b"" }).encode();
+    Content { body: Some(Body { place, id, resent: false, kind, bytes: b"\0text" }), ..Content::default() }
 }
 
 fn is_shown(received: &Result<Vec<Received>, DeviceError>) -> bool {

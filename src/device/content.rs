@@ -9,17 +9,21 @@
 //!         | [lists: count u8 | count x (length u16 | device list)]
 //!         | [certificate 256: a handshake payload]
 //!         | [body: stream 8 | number u32 | message id 16 | kind u8 | the rest]
+//! text    = count u8 | count x (length u32 | attachment descriptor) | the app's content
 //! ```
 //! Every message names the device lists that its sender knows of both sides, so one that is withheld from either
 //! shows with the next message.
 //!
 //! Not its concern: what to do about any of it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::MessageId;
 use crate::{
-    Error, UnixTime, UserId,
+    AttachmentDescriptor, Error, UnixTime, UserId,
     roster::{KnownList, PAYLOAD_LEN},
     wire::codec::Reader,
 };
@@ -28,6 +32,10 @@ const VERSION: u8 = 1;
 
 /// How many numbers are asked for, or told to be gone, in one message.
 pub(super) const MAX_NUMBERS: usize = 32;
+/// How many attachments one message may have.
+pub(super) const MAX_ATTACHMENTS: usize = 32;
+/// What an attachment adds to a message besides its descriptor, in bytes.
+pub(super) const ATTACHMENT_OVERHEAD: usize = 4;
 /// The list of the sender's user, and that of the receiver's.
 const MAX_LISTS: usize = 2;
 
@@ -95,13 +103,20 @@ pub(super) struct Body<'a> {
     pub(super) bytes: &'a [u8],
 }
 
+/// What the app has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text<'a> {
+    pub(super) attachments: Cow<'a, [AttachmentDescriptor]>,
+    pub(super) content: &'a [u8],
+}
+
 /// What a body means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning<'a> {
     /// For the app.
-    Message(&'a [u8]),
+    Message(Text<'a>),
     /// From another device of ours: it has sent this to this user.
-    Sent { to: UserId, content: &'a [u8] },
+    Sent { to: UserId, text: Text<'a> },
     /// From another device of ours: this user is trusted so much since then.
     Trust { user: UserId, trust: u8, since: UnixTime },
 }
@@ -114,8 +129,8 @@ impl<'a> Meaning<'a> {
     /// Kind and bytes of a body.
     pub(super) fn encode(&self) -> (u8, Vec<u8>) {
         match self {
-            Self::Message(content) => (Self::MESSAGE, content.to_vec()),
-            Self::Sent { to, content } => (Self::SENT, [&to.to_bytes()[..], content].concat()),
+            Self::Message(text) => (Self::MESSAGE, text.encode(&[])),
+            Self::Sent { to, text } => (Self::SENT, text.encode(&to.to_bytes())),
             Self::Trust { user, trust, since } => {
                 let since = since.as_secs().to_be_bytes();
                 (Self::TRUST, [&user.to_bytes()[..], &[*trust], &since].concat())
@@ -127,10 +142,10 @@ impl<'a> Meaning<'a> {
     pub(super) fn decode(body: &Body<'a>) -> Result<Option<Self>, Error> {
         let mut reader = Reader::new(body.bytes);
         Ok(Some(match body.kind {
-            Self::MESSAGE => Self::Message(body.bytes),
+            Self::MESSAGE => Self::Message(Text::decode(reader)?),
             Self::SENT => {
                 let to = UserId::from_bytes(reader.array::<{ UserId::LEN }>()?)?;
-                Self::Sent { to, content: reader.rest() }
+                Self::Sent { to, text: Text::decode(reader)? }
             }
             Self::TRUST => {
                 let user = UserId::from_bytes(reader.array::<{ UserId::LEN }>()?)?;
@@ -140,6 +155,37 @@ impl<'a> Meaning<'a> {
             }
             _ => return Ok(None),
         }))
+    }
+}
+
+impl<'a> Text<'a> {
+    /// Behind what else there is.
+    fn encode(&self, front: &[u8]) -> Vec<u8> {
+        let attachments: Vec<_> = self.attachments.iter().map(|it| Zeroizing::new(it.to_bytes())).collect();
+        let len = attachments.iter().map(|bytes| ATTACHMENT_OVERHEAD + bytes.len()).sum::<usize>();
+        // Exact, so that nothing is left in a smaller buffer.
+        let mut out = Vec::with_capacity(front.len() + 1 + len + self.content.len());
+        out.extend_from_slice(front);
+        out.push(count(attachments.len()));
+        for bytes in &attachments {
+            out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+            out.extend_from_slice(bytes);
+        }
+        out.extend_from_slice(self.content);
+        out
+    }
+
+    fn decode(mut reader: Reader<'a>) -> Result<Self, Error> {
+        let count = reader.u8()?.into();
+        if count > MAX_ATTACHMENTS {
+            return Err(Error::Malformed);
+        }
+        let mut attachments = Vec::new();
+        for _ in 0..count {
+            let len = usize::try_from(reader.u32()?).map_err(|_| Error::Malformed)?;
+            attachments.push(AttachmentDescriptor::from_bytes(reader.slice(len)?)?);
+        }
+        Ok(Self { attachments: attachments.into(), content: reader.rest() })
     }
 }
 
@@ -300,6 +346,41 @@ mod tests {
         Body { place: place(4, 7), id, resent: true, kind: 1, bytes }
     }
 
+    fn descriptor(size: u8) -> AttachmentDescriptor {
+        let bytes =
+            [&[0x71][..], &[7; 32], &[0; 7], &[size], &[8; 32], &[0, 1, 0, 0, 3], b"a/b", &[0; 5]].concat();
+        AttachmentDescriptor::from_bytes(&bytes).unwrap()
+    }
+
+    fn text<'a>(attachments: &'a [AttachmentDescriptor], content: &'a [u8]) -> Text<'a> {
+        Text { attachments: attachments.into(), content }
+    }
+
+    #[test]
+    fn a25_attachments_in_messages() {
+        let attachments = [descriptor(1), descriptor(2)];
+        let (kind, bytes) = Meaning::Message(text(&attachments, b"content")).encode();
+        let one = descriptor(1).to_bytes().len();
+        assert_eq!((bytes[0], &bytes[1..5]), (2, &u32::try_from(one).unwrap().to_be_bytes()[..]));
+        assert_eq!(&bytes[1 + 2 * (4 + one)..], b"content");
+        let decode = |bytes: &[u8]| Meaning::decode(&Body { kind, ..body(bytes) }).map(|_| ());
+        for len in 0..1 + 2 * (4 + one) {
+            assert_eq!(decode(&bytes[..len]), Err(Error::Malformed), "{len}");
+        }
+        for (position, value) in [(0, 33), (0, 255), (1, 0xff), (5, 0x61)] {
+            let mut altered = bytes.clone();
+            altered[position] = value;
+            assert_eq!(decode(&altered), Err(Error::Malformed), "{position}");
+        }
+        for (count, result) in [(32, Ok(())), (33, Err(Error::Malformed))] {
+            let many = vec![descriptor(1); count];
+            assert_eq!(decode(&Meaning::Message(text(&many, b"")).encode().1), result);
+        }
+        let mut newer = bytes.clone();
+        newer[5] = 0x72;
+        assert_eq!(decode(&newer), Err(Error::UnsupportedVersion));
+    }
+
     /// Where the sections of [`full`] begin: after the lists' names, and so on.
     const ASKS: usize = 42 + 12;
     const GONE: usize = ASKS + 1 + 32 * 12;
@@ -398,11 +479,13 @@ mod tests {
     #[test]
     fn meanings() {
         let user = *root(1).user_id();
+        let attachments = [descriptor(1), descriptor(2)];
         for meaning in [
-            Meaning::Message(b""),
-            Meaning::Message(b"content"),
-            Meaning::Sent { to: user, content: b"" },
-            Meaning::Sent { to: user, content: b"content" },
+            Meaning::Message(text(&[], b"")),
+            Meaning::Message(text(&[], b"content")),
+            Meaning::Message(text(&attachments, b"")),
+            Meaning::Sent { to: user, text: text(&[], b"") },
+            Meaning::Sent { to: user, text: text(&attachments, b"content") },
             Meaning::Trust { user, trust: 2, since: UnixTime::from_secs(7) },
         ] {
             let (kind, bytes) = meaning.encode();

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceError, Refusal, vault::random_bytes};
-use crate::{Address, DeviceId, Error, UserId};
+use crate::{Address, AttachmentDescriptor, DeviceId, Error, UserId};
 
 /// Names a message, on all devices that it reaches alike: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -110,6 +110,8 @@ pub enum Event {
         id: MessageId,
         /// What was sent.
         content: Vec<u8>,
+        /// The attachments: what it takes to read their files.
+        attachments: Vec<AttachmentDescriptor>,
         /// It had been lost, and was sent again: it may be older than what came before it.
         resent: bool,
     },
@@ -122,6 +124,8 @@ pub enum Event {
         to: UserId,
         /// What was sent.
         content: Vec<u8>,
+        /// Its attachments.
+        attachments: Vec<AttachmentDescriptor>,
     },
     /// A user has written for the first time, whom this one has neither written to nor verified: whoever it is, show them
     /// as unknown.
@@ -171,11 +175,13 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // No plaintext: an app logs this.
         match self {
-            Self::Message { id, content, resent } => {
-                write!(f, "Message {{ id: {id}, {} bytes, resent: {resent} }}", content.len())
+            Self::Message { id, content, attachments, resent } => {
+                let (bytes, files) = (content.len(), attachments.len());
+                write!(f, "Message {{ id: {id}, {bytes} bytes, {files} attachments, resent: {resent} }}")
             }
-            Self::SentElsewhere { id, to, content } => {
-                write!(f, "SentElsewhere {{ id: {id}, to: {to}, {} bytes }}", content.len())
+            Self::SentElsewhere { id, to, content, attachments } => {
+                let (bytes, files) = (content.len(), attachments.len());
+                write!(f, "SentElsewhere {{ id: {id}, to: {to}, {bytes} bytes, {files} attachments }}")
             }
             Self::DevicesChanged { of, added, removed } => f
                 .debug_struct("DevicesChanged")

@@ -109,10 +109,14 @@ impl<S: Store> Work<'_, S> {
         remember(&mut peer.ids, body.fingerprint());
         let (id, resent) = (body.id, body.resent);
         let event = match Meaning::decode(body) {
-            Ok(Some(Meaning::Message(content))) => Event::Message { id, content: content.to_vec(), resent },
-            Ok(Some(Meaning::Sent { to, content })) if sender.user == *own => {
+            Ok(Some(Meaning::Message(text))) => {
+                let (content, attachments) = (text.content.to_vec(), text.attachments.into_owned());
+                Event::Message { id, content, attachments, resent }
+            }
+            Ok(Some(Meaning::Sent { to, text })) if sender.user == *own => {
                 self.note_contact(&to)?;
-                Event::SentElsewhere { id, to, content: content.to_vec() }
+                let (content, attachments) = (text.content.to_vec(), text.attachments.into_owned());
+                Event::SentElsewhere { id, to, content, attachments }
             }
             Ok(Some(Meaning::Trust { user, trust, since })) if sender.user == *own => {
                 match Trust::from_byte(trust) {

@@ -14,7 +14,10 @@ use zeroize::Zeroizing;
 
 use super::{
     Context, DeviceError, MessageId, Missing, OutboxId, Outgoing, Trust,
-    content::{Body, Claim, Content, MAX_NUMBERS, Meaning, Place, StreamId},
+    content::{
+        ATTACHMENT_OVERHEAD, Body, Claim, Content, MAX_ATTACHMENTS, MAX_NUMBERS, Meaning, Place, StreamId,
+        Text,
+    },
     records::{BundleRecord, OutboxRecord, Table, UserRecord},
     sessions::is_recent,
     streams::Sending,
@@ -22,11 +25,12 @@ use super::{
     work::Work,
 };
 use crate::{
-    Address, DeviceId, DeviceList, IdentityKey, MAX_CONTENT_LEN, PreKeyBundle, UserId, VerifiedBundle,
-    roster::RootKey, store::Store,
+    Address, AttachmentDescriptor, DeviceId, DeviceList, IdentityKey, MAX_CONTENT_LEN, PreKeyBundle, UserId,
+    VerifiedBundle, roster::RootKey, store::Store,
 };
 
-/// The longest content of a message between devices, in bytes: 16 MiB, less what devices tell each other.
+/// The longest content of a message between devices, in bytes, with the descriptors of its attachments (4 bytes more for
+/// each): 16 MiB, less what devices tell each other.
 pub const MAX_MESSAGE_LEN: usize = MAX_CONTENT_LEN - 16 * 1024;
 
 /// A message to be sent.
@@ -37,6 +41,8 @@ pub struct Draft<'a> {
     pub to: &'a UserId,
     /// What.
     pub content: &'a [u8],
+    /// With which attachments. Their files go to the server by themselves.
+    pub attachments: &'a [AttachmentDescriptor],
     /// Its name, if the app has given it one.
     pub id: Option<MessageId>,
 }
@@ -45,7 +51,34 @@ impl<'a> Draft<'a> {
     /// A message with a name of its own.
     #[must_use]
     pub fn new(to: &'a UserId, content: &'a [u8]) -> Self {
-        Self { to, content, id: None }
+        Self { to, content, attachments: &[], id: None }
+    }
+
+    /// Tells the recipients what it takes to read attachments: at most 32, which count for the length of the message.
+    ///
+    /// ```
+    /// use subrosa::{AttachmentDescriptor, Device, DeviceError, Draft, Outgoing, UserId, store::Store};
+    ///
+    /// /// The file has been uploaded under `name`, which is random.
+    /// fn send_photo<S: Store>(
+    ///     device: &mut Device<S>,
+    ///     to: &UserId,
+    ///     name: &[u8],
+    ///     photo: AttachmentDescriptor,
+    /// ) -> Result<Vec<Outgoing>, DeviceError> {
+    ///     device.send_many(&[Draft::new(to, name).with_attachments(&[photo])])
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_attachments(self, attachments: &'a [AttachmentDescriptor]) -> Self {
+        Self { attachments, ..self }
+    }
+
+    /// How long its copies are, in bytes.
+    fn is_too_long(&self) -> bool {
+        let attachments = self.attachments.iter().map(|it| ATTACHMENT_OVERHEAD + it.encoded_len());
+        let len = self.content.len() + attachments.sum::<usize>();
+        len > MAX_MESSAGE_LEN || self.attachments.len() > MAX_ATTACHMENTS
     }
 
     /// Gives it a name of the app's, random and kept with the draft. If it is sent again under this name, because the
@@ -60,7 +93,8 @@ impl<'a> Draft<'a> {
 impl std::fmt::Debug for Draft<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // No plaintext.
-        write!(f, "Draft {{ to: {}, {} bytes, id: {:?} }}", self.to, self.content.len(), self.id)
+        let (bytes, files) = (self.content.len(), self.attachments.len());
+        write!(f, "Draft {{ to: {}, {bytes} bytes, {files} attachments, id: {:?} }}", self.to, self.id)
     }
 }
 
@@ -79,7 +113,7 @@ impl<S: Store> Work<'_, S> {
         context: &Context<'_>,
         drafts: &[Draft<'_>],
     ) -> Result<Vec<Outgoing>, DeviceError> {
-        if drafts.iter().any(|draft| draft.content.len() > MAX_MESSAGE_LEN) {
+        if drafts.iter().any(Draft::is_too_long) {
             return Err(DeviceError::ContentTooLong);
         }
         let own = self.own_user()?;
@@ -113,7 +147,8 @@ impl<S: Store> Work<'_, S> {
         }
         let mut out = Vec::new();
         for draft in drafts {
-            let Draft { to: user, content, .. } = *draft;
+            let Draft { to: user, content, attachments, .. } = *draft;
+            let text = Text { attachments: attachments.into(), content };
             let id = match draft.id {
                 Some(id) => id,
                 None => MessageId::from_bytes(random_bytes()?),
@@ -123,10 +158,10 @@ impl<S: Store> Work<'_, S> {
                 return Err(DeviceError::Unreachable);
             }
             let mut copies = Vec::new();
-            copies.extend(to.iter().map(|device| (device, Meaning::Message(content))));
+            copies.extend(to.iter().map(|device| (device, Meaning::Message(text.clone()))));
             if *user != own {
                 let others = reached.get(&own).into_iter().flatten();
-                copies.extend(others.map(|device| (device, Meaning::Sent { to: *user, content })));
+                copies.extend(others.map(|device| (device, Meaning::Sent { to: *user, text: text.clone() })));
                 self.note_contact(user)?;
             }
             for ((device, now), meaning) in copies {

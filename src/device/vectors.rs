@@ -6,7 +6,7 @@ use super::{
     DeviceError, MessageId, Settings, Trust,
     backup::{Backup, BackupLock, RecoveryKey},
     contacts,
-    content::{Body, Claim, Content, Meaning, Place, StreamId},
+    content::{Body, Claim, Content, Meaning, Place, StreamId, Text},
     link::{self, Grant, LinkKeys},
     records::UserRecord,
     sealing::Nonce,
@@ -299,7 +299,7 @@ fn contents(script: &mut Script, second: usize, bobs: usize) {
     let bob = script.known("bob");
     let id = MessageId::from_bytes([0x1d; 16]);
     script.content("laptop", &Content::default());
-    let (kind, text) = Meaning::Message(b"hello").encode();
+    let (kind, text) = Meaning::Message(hello()).encode();
     let body = Body { place: at(1, 0), id, resent: false, kind, bytes: &text };
     let first = Content { own_list: alices, lists: vec![&lists[0]], body: Some(body), ..Content::default() };
     script.content("laptop", &first);
@@ -312,7 +312,7 @@ fn contents(script: &mut Script, second: usize, bobs: usize) {
         "laptop",
         &Content { own_list: alices, peer_list: alices, body: Some(trust), ..Content::default() },
     );
-    let (kind, text) = Meaning::Sent { to: bob, content: b"hello" }.encode();
+    let (kind, text) = Meaning::Sent { to: bob, text: hello() }.encode();
     let sent = Body { place: at(2, u32::MAX - 1), id, resent: true, kind, bytes: &text };
     let full = Content {
         own_list: alices,
@@ -413,4 +413,12 @@ fn refused_backups(script: &mut Script, kept: &Kept, by_key: &[u8], by_words: &[
     for (position, value) in [(18, 1), (20, 0), (25, 0), (25, 17), (29, 0), (29, 9), (30, by_words[30] ^ 1)] {
         script.read_backup(kept, "alice", &altered(by_words, position, value), words);
     }
+}
+
+/// With one attachment, of which the descriptor has everything.
+fn hello() -> Text<'static> {
+    let head = [&[0x71][..], &[0xa7; 32], &70_000_u64.to_be_bytes(), &[0xd1; 32], &[0, 1, 0, 0]].concat();
+    let bytes = [&head[..], b"\x0aimage/jpeg\x08rose.jpg\0\0\0\x02\xff\xd8"].concat();
+    let attachment = crate::AttachmentDescriptor::from_bytes(&bytes).unwrap();
+    Text { attachments: vec![attachment].into(), content: b"hello" }
 }

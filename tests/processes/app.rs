@@ -322,7 +322,7 @@ impl App {
         let mut lines = BTreeMap::new();
         for Received { id: in_inbox, from, event, redelivered, .. } in received {
             match event {
-                Event::Message { id, content, resent } => {
+                Event::Message { id, content, resent, .. } => {
                     let text = String::from_utf8(content.clone()).unwrap();
                     if self.history.read.contains_key(id) || lines.contains_key(id) {
                         say(format!("twice {} {redelivered} {resent} {id}", from.user));
