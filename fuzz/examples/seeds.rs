@@ -56,6 +56,9 @@ fn decode() -> io::Result<()> {
     if let Ok((_, commitment)) = SasInitiator::begin_with_rng(&alice, &bob, &mut rng(6)) {
         write("decode", "commitment", &commitment)?;
     }
+    let head =
+        [&[0x71][..], &[7; 32], &70_000_u64.to_be_bytes(), &[8; 32], &65_536_u32.to_be_bytes()].concat();
+    write("decode", "attachment", &[&head[..], b"\x09image/png\x08rose.png\0\0\0\x02\xff\xd8"].concat())?;
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use subrosa::{
-    Address, DeviceId, DeviceList, IdentityKey, MessageKind, OneTimePreKey, PreKeyBundle, SafetyNumber,
-    SasResponder, SasStep, Scan, Session, SignedPreKey, UserId,
+    Address, AttachmentDescriptor, DeviceId, DeviceList, IdentityKey, MessageKind, OneTimePreKey,
+    PreKeyBundle, SafetyNumber, SasResponder, SasStep, Scan, Session, SignedPreKey, UserId,
 };
 use subrosa_fuzz::{FIXTURE, NOW, rng};
 
@@ -60,6 +60,14 @@ fuzz_target!(|bytes: &[u8]| {
             let session = Session::initiate_with_rng(&FIXTURE.alice, &verified, &[], &mut rng(5));
             assert!(session.is_ok());
         }
+    }
+    if let Ok(descriptor) = AttachmentDescriptor::from_bytes(bytes) {
+        assert_eq!(descriptor.to_bytes(), bytes);
+        let last = descriptor.chunks() - 1;
+        assert_eq!(descriptor.file_range(last).end, descriptor.file_len());
+        assert_eq!(descriptor.content_range(last).end, descriptor.size());
+        assert!(descriptor.file_name().is_none_or(|name| !name.contains(['/', '\\', '\0']) && name != ".."));
+        assert_eq!(descriptor.clone().with_media_type(descriptor.media_type()), Ok(descriptor));
     }
     let [alices, bobs] = &*NUMBERS;
     if let Ok(Scan::Match(_)) = alices.verify_scanned(bytes) {

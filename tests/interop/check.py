@@ -19,8 +19,8 @@ from subrosa import (
 )  # fmt: skip
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-REQUIRED = {"device", "epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns", "verify"}
-FEWEST_FILES = 10
+REQUIRED = {"attachment", "device", "epochs", "handshake_last_resort", "handshake_one_time", "padding", "refusals", "roster", "skips", "turns", "verify"}
+FEWEST_FILES = 11
 FEWEST_EPOCHS = {"epochs": 5, "turns": 1}
 
 COMMON = {"who", "op", "random", "secrets"}
@@ -60,6 +60,7 @@ FIELDS = {
     "scan": [{"peer", "code", "result"}, {"peer", "code", "error"}],
     "sas": [{"peer", "commitment", "answer", "reveal", "emoji", "numbers"}],
     "read_sas": [{"peer", "step", "message", "error"}],
+    "attachment": [{"size", "media_type", "file_name", "thumbnail", "descriptor", "file_len", "file"}],
 }
 SECRETS = {
     "prekey private key", "prekey KEM seed",
@@ -69,6 +70,7 @@ SECRETS = {
     "ratchet private key", "DH", "EC chain key", "next header key", "EC message key", "PQ message key",
     "body key and nonce", "header key", "header", "authenticator root", "authenticator MAC key", "KEM seed",
     "KEM header", "KEM header MAC", "KEM shared secret", "PQ epoch key", "KEM ct1", "KEM ct2", "KEM ciphertext MAC",
+    "attachment keys",
 }  # fmt: skip
 
 
@@ -391,7 +393,14 @@ class Replay:
         if ours.certificate:
             Payload.decode(ours.certificate)
         if b and b.kind in (1, 2, 3):
-            holds("a body of a known kind reads", subrosa.decode_body_of(b.kind, b.bytes) is not None)
+            read = subrosa.decode_body_of(b.kind, b.bytes)
+            holds("a body of a known kind reads", read is not None)
+            if b.kind != subrosa.TRUST_BODY:
+                user, text = (b"", read) if b.kind == subrosa.MESSAGE_BODY else read
+                same("text of a body", (user + subrosa.encode_text(*text)).hex(), b.bytes.hex())
+                for n in range(len(b.bytes) - len(text[1])):
+                    cut = b.bytes[:n]
+                    refused("Malformed", f"body, {n} bytes", lambda: subrosa.decode_body_of(b.kind, cut))
 
     def op_read_content(self, s, who, rng, trace):
         refused(s["error"], "content", lambda: subrosa.Content.decode(bytes.fromhex(s["content"])))
@@ -516,6 +525,18 @@ class Replay:
                 side = subrosa.SasResponder(peer, user, initiator.message, rng)
             action = lambda: side.receive(message)  # noqa: E731
         refused(s["error"], "message of a SAS", action)
+
+    def op_attachment(self, s, who, rng, trace):
+        content = bytes(i % 251 for i in range(s["size"]))
+        described = s["media_type"], s["file_name"], bytes.fromhex(s["thumbnail"])
+        file, ours = subrosa.seal_attachment(content, rng, trace, *described)
+        same("descriptor", ours.encode().hex(), s["descriptor"])
+        same("length of the file", len(file), s["file_len"])
+        if s["file"] is not None:
+            same("file", file.hex(), s["file"])
+        theirs = subrosa.Descriptor.decode(bytes.fromhex(s["descriptor"]))
+        same("descriptor read", theirs, ours)
+        same("content", subrosa.open_attachment(file, theirs), content)
 
 
 def replay(path):
@@ -2033,6 +2054,45 @@ def check_verification():
         refused("Malformed", f"text, character {at}", lambda: subrosa.scan(low, high, slip.encode()))
 
 
+def check_attachments():
+    rng = seeded("attachment")
+    holds("padded sizes", [subrosa.padded_size(n) for n in (0, 4096, 4097, 65_536, 65_537)] == [4096, 4096, 4352, 65_536, 67_584])
+    files = {}
+    for size in (0, 1, 65_488, 65_489, 131_008, 200_000):
+        content = rng(size)
+        file, d = subrosa.seal_attachment(content, rng, [])
+        files[size] = file, d
+        chunks = subrosa.AttachmentKeys(d.k, size, []).chunks
+        for at in {0, 31, 32, 33, len(file) // 2, len(file) - 16, len(file) - 1}:
+            name = "WrongKey" if at < 32 else "Altered"
+            refused(name, f"file, byte {at}", lambda: subrosa.open_attachment(flipped(file, at), d))
+        for cut in (0, 31, 32, len(file) - 1):
+            refused("Truncated", f"file, {cut} bytes", lambda: subrosa.open_attachment(file[:cut], d))
+        refused("Extended", "file", lambda: subrosa.open_attachment(file + b"x", d))
+        if chunks > 2:
+            swapped = file[:65_536] + file[131_072:196_608] + file[65_536:131_072] + file[196_608:]
+            refused("Altered", "file, chunks swapped", lambda: subrosa.open_attachment(swapped, d))
+        other = subrosa.Descriptor(d.k, size, rng(32))
+        refused("WrongDigest", "file of another digest", lambda: subrosa.open_attachment(file, other))
+        longer = subrosa.Descriptor(d.k, size + 1, d.digest)
+        refused("WrongKey", "file of another size", lambda: subrosa.open_attachment(file, longer))
+    refused("WrongKey", "another file", lambda: subrosa.open_attachment(files[0][0], files[1][1]))
+    d = subrosa.Descriptor(rng(32), 7, rng(32), "a/b", "name", b"thumb")
+    encoded = d.encode()
+    same("descriptor read", subrosa.Descriptor.decode(encoded), d)
+    for n in range(len(encoded)):
+        refused("Malformed", f"descriptor, {n} bytes", lambda: subrosa.Descriptor.decode(encoded[:n]))
+    refused("Malformed", "descriptor, longer", lambda: subrosa.Descriptor.decode(encoded + b"x"))
+    refused("UnsupportedVersion", "version", lambda: subrosa.Descriptor.decode(b"\x72"))
+    for changed in (
+        {"size": 2**47 + 1}, {"media_type": "a/"}, {"media_type": "/a"}, {"media_type": "ab"}, {"media_type": "é/a"},
+        {"media_type": "a/" + "b" * 126}, {"file_name": ".."}, {"file_name": "a/b"}, {"file_name": "a\u202eb"},
+        {"thumbnail": bytes(65_537)},
+    ):  # fmt: skip
+        bad = subrosa.Descriptor(**{**vars(d), **changed}).encode()
+        refused("Malformed", f"descriptor, {list(changed)}", lambda: subrosa.Descriptor.decode(bad))
+
+
 # ---------------------------------------------------------------------------------------------------------------
 
 
@@ -2048,7 +2108,7 @@ def main():
         check_text_form, check_keys, check_bundles, check_handshake, check_first_message, check_peer, check_rollback,
         check_skipping, check_kem_halves, check_erasure_code, check_braid, check_braid_end, check_epochs, check_bodies,
         check_codewords, check_old_epochs, check_epoch_limits, check_padding, check_sessions, check_meeting,
-        check_stored_state, check_verification,
+        check_stored_state, check_attachments, check_verification,
     ):  # fmt: skip
         check()
     print(f"of our own: {checks} checks, every refusal left the state unchanged")

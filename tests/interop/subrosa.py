@@ -23,11 +23,12 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from argon2.low_level import Type as Argon2Type
 from argon2.low_level import hash_secret_raw
+from blake3 import blake3
 from kyber_py.ml_kem import ML_KEM_768, ML_KEM_1024
 
 
 class ProtocolError(Exception):
-    """A refusal. `name` is the name in section 13 or 14; BadLink and BadBackup are the one error of 19 and of 20."""
+    """A refusal. `name` is the name in section 13, 14 or 23; BadLink and BadBackup are the one error of 19 and of 20."""
 
     NAMES = (
         "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired",
@@ -36,6 +37,7 @@ class ProtocolError(Exception):
         "ContentTooLong", "PayloadTooLong", "CounterExhausted",
         "SealBroken",
         "BadLink", "BadBackup", "SameUser",
+        "WrongKey", "Altered", "Truncated", "Extended", "WrongDigest",
     )  # fmt: skip
 
     def __init__(self, name, why=""):
@@ -102,6 +104,7 @@ L_BACKUP = _label("backup")
 L_SAFETY_NUMBER = _label("safety number")
 L_SAS_COMMITMENT = _label("sas commitment")
 L_SAS_CODE = _label("sas code")
+L_ATTACHMENT = _label("attachment")
 L_HEDGE_SECRET = _label("hedge secret")
 L_HEDGED_PREKEY = _label("hedged prekey")
 L_HEDGED_HANDSHAKE = _label("hedged handshake")
@@ -2044,19 +2047,34 @@ class Content:
 # 18.4
 
 MESSAGE_BODY, SENT_BODY, TRUST_BODY = 1, 2, 3
+MAX_ATTACHMENTS = 32
+
+
+def encode_text(attachments, content):
+    encoded = [d.encode() for d in attachments]
+    return u8(len(encoded)) + b"".join(u32(len(d)) + d for d in encoded) + content
+
+
+def decode_text(f):
+    count = f.number(1)
+    if count > MAX_ATTACHMENTS:
+        raise ProtocolError("Malformed", "attachments")
+    return [Descriptor.decode(f.take(f.number(4))) for _ in range(count)], f.left
 
 
 def decode_body_of(kind, b):
-    """(content,), (U, content), (U, trust, since), or None for an unknown kind. Errors: it is not understood, either."""
+    """(text), (U, text), (U, trust, since), or None for an unknown kind. Errors: it is not understood, either.
+
+    A text is (attachments, content)."""
     f = Fields(b)
     if kind == MESSAGE_BODY:
-        return (b,)
+        return decode_text(f)
     if kind not in (SENT_BODY, TRUST_BODY):
         return None
     user = f.take(32)
     check_ed25519_key(user)
     if kind == SENT_BODY:
-        return user, f.left
+        return user, decode_text(f)
     trust, since = f.number(1), f.number(8)
     if f.left or trust > 2:
         raise ProtocolError("Malformed", "trust")
@@ -2304,6 +2322,140 @@ class Backup:
         if DeviceList.decode(listed).user != ed25519_public(seed) or max(flags) > 1:
             raise ProtocolError("Malformed", "contents")
         return cls(seed, device, listed, *map(bool, flags), contacts)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 23: attachments
+
+KIND_ATTACHMENT = 0x71
+ATTACHMENT_CHUNK = 65_536
+MAX_ATTACHMENT = 2**47
+ANY_TYPE = "application/octet-stream"
+BAD_IN_NAMES = {*"/\\:", *map(chr, [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F])}
+BAD_IN_NAMES |= {*map(chr, [*range(0x2028, 0x202F), *range(0x2066, 0x206A)])}
+
+
+# 23.2
+
+
+def padded_size(size):
+    if size <= 4096:
+        return 4096
+    e = size.bit_length() - 1
+    s = e.bit_length()  # floor(log2(e)) + 1
+    step = 2 ** (e - s)
+    return -(-size // step) * step
+
+
+# 23.1
+
+
+class AttachmentKeys:
+    def __init__(self, k, size, trace):
+        derived = HKDF(bytes(32), k, L_ATTACHMENT, u64(size) + u32(ATTACHMENT_CHUNK), 71)
+        trace.append(["attachment keys", derived.hex()])
+        self.key, self.prefix, self.commitment = cut(derived, 32, 7, 32)
+        self.size, self.padded = size, padded_size(size)
+        self.chunks = -(-(32 + self.padded) // (ATTACHMENT_CHUNK - TAG))
+        self.file_len = 32 + self.padded + TAG * self.chunks
+
+    def nonce(self, i):
+        return self.prefix + u32(i) + u8(i == self.chunks - 1)
+
+    def range(self, i):
+        """Of the file."""
+        return max(32, ATTACHMENT_CHUNK * i), min(ATTACHMENT_CHUNK * (i + 1), self.file_len)
+
+    def part(self, i):
+        """Of the padded content."""
+        each = ATTACHMENT_CHUNK - TAG
+        return max(0, each * i - 32), min(each * (i + 1) - 32, self.padded)
+
+
+def seal_attachment(content, rng, trace, media_type=ANY_TYPE, file_name="", thumbnail=b""):
+    """(file, descriptor)"""
+    k = rng(32)
+    keys = AttachmentKeys(k, len(content), trace)
+    padded, file = content.ljust(keys.padded, b"\0"), keys.commitment
+    for i in range(keys.chunks):
+        begin, end = keys.part(i)
+        assert len(file) == keys.range(i)[0]
+        file += AEAD(keys.key, keys.nonce(i), b"", padded[begin:end])
+    assert len(file) == keys.file_len
+    return file, Descriptor(k, len(content), blake3(file).digest(), media_type, file_name, thumbnail)
+
+
+# 23.4
+
+
+def open_attachment(file, descriptor):
+    keys = AttachmentKeys(descriptor.k, descriptor.size, [])
+    if len(file) < 32:
+        raise ProtocolError("Truncated", "commitment")
+    if not hmac.compare_digest(file[:32], keys.commitment):
+        raise ProtocolError("WrongKey")
+    padded = b"".join(open_chunk(file[keys.range(i)[0] : keys.range(i)[1]], i, keys) for i in range(keys.chunks))
+    if len(file) > keys.file_len:
+        raise ProtocolError("Extended", keys.chunks)
+    if blake3(file).digest() != descriptor.digest:
+        raise ProtocolError("WrongDigest")
+    return padded[: keys.size]
+
+
+def open_chunk(chunk, i, keys):
+    begin, end = keys.range(i)
+    if len(chunk) < end - begin:
+        raise ProtocolError("Truncated", i)
+    try:
+        part = open_AEAD(keys.key, keys.nonce(i), b"", chunk)
+    except ProtocolError:
+        raise ProtocolError("Altered", i) from None
+    if any(part[max(0, keys.size - keys.part(i)[0]) :]):
+        raise ProtocolError("Altered", i)
+    return part
+
+
+# 23.3
+
+
+@dataclass
+class Descriptor:
+    k: bytes
+    size: int
+    digest: bytes
+    media_type: str = ANY_TYPE
+    file_name: str = ""
+    thumbnail: bytes = b""
+
+    def encode(self):
+        media_type, name = self.media_type.encode(), self.file_name.encode()
+        head = u8(KIND_ATTACHMENT) + self.k + u64(self.size) + self.digest + u32(ATTACHMENT_CHUNK)
+        texts = u8(len(media_type)) + media_type + u8(len(name)) + name
+        return head + texts + u32(len(self.thumbnail)) + self.thumbnail
+
+    @classmethod
+    def decode(cls, b):
+        check_kind(b, KIND_ATTACHMENT)
+        f = Fields(b[1:])
+        k, size, digest = f.take(32), f.number(8), f.take(32)
+        if size > MAX_ATTACHMENT:
+            raise ProtocolError("Malformed", "size")
+        if f.number(4) != ATTACHMENT_CHUNK:
+            raise ProtocolError("UnsupportedVersion", "chunk size")
+        try:
+            media_type, name = (f.take(f.number(1)).decode() for _ in range(2))
+        except UnicodeDecodeError:
+            raise ProtocolError("Malformed", "text") from None
+        if not 3 <= len(media_type) <= 127 or not all(" " <= c <= "~" for c in media_type):
+            raise ProtocolError("Malformed", "media type")
+        if not 0 < media_type.find("/") < len(media_type) - 1:
+            raise ProtocolError("Malformed", "media type")
+        if name in (".", "..") or BAD_IN_NAMES & set(name):
+            raise ProtocolError("Malformed", "file name")
+        thumbnail = f.take(f.number(4))
+        if f.left or len(thumbnail) > 65_536:
+            raise ProtocolError("Malformed", "thumbnail")
+        return cls(k, size, digest, media_type, name, thumbnail)
 
 
 # ---------------------------------------------------------------------------------------------------------------
