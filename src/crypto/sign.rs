@@ -179,4 +179,53 @@ mod tests {
             assert_eq!(mixed.verify(b"message", &signature), Err(Error::InvalidSignature));
         }
     }
+
+    /// What the owner of a key can make, and the equation accepts: R of order 1, and under a key of mixed order each other
+    /// R of small order.
+    #[test]
+    fn a29_r_of_small_order_is_refused() {
+        use curve25519_dalek::{Scalar, constants::EIGHT_TORSION, edwards::EdwardsPoint};
+        use sha2::{Digest, Sha512};
+        let secret = Scalar::from(0x0123_4567_89ab_cdef_u64);
+        let mixed = EdwardsPoint::mul_base(&secret) + EIGHT_TORSION[1];
+        let key = SigningPublic::from_bytes(&mixed.compress().to_bytes()).unwrap();
+        let mut seen = [0; 8];
+        for message in 0..400_u32 {
+            let message = message.to_le_bytes();
+            for (order, r) in EIGHT_TORSION.iter().enumerate() {
+                let mut bytes = [0; SIGNATURE_LEN];
+                bytes[..32].copy_from_slice(&r.compress().to_bytes());
+                let hash = Sha512::new().chain_update(&bytes[..32]).chain_update(key.as_bytes());
+                let k = Scalar::from_bytes_mod_order_wide(&hash.chain_update(message).finalize().into());
+                let s = k * secret;
+                bytes[32..].copy_from_slice(s.as_bytes());
+                if EdwardsPoint::mul_base(&s) - k * mixed == *r {
+                    seen[order] += 1;
+                    let signature = Signature::from_bytes(&bytes);
+                    assert_eq!(key.verify(&message, &signature), Err(Error::InvalidSignature));
+                }
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+    }
+
+    /// s + L satisfies the equation, too: a second signature for who does not look.
+    #[test]
+    fn a29_s_is_reduced() {
+        const L: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let key = SigningKey::from_seed(&Secret::new([6; 32]));
+        let mut bytes = *key.sign(b"message").as_bytes();
+        assert!(key.public().verify(b"message", &Signature::from_bytes(&bytes)).is_ok());
+        let mut carry = 0;
+        for (byte, add) in bytes[32..].iter_mut().zip(L) {
+            let sum = u16::from(*byte) + u16::from(add) + carry;
+            *byte = sum as u8;
+            carry = sum >> 8;
+        }
+        let second = Signature::from_bytes(&bytes);
+        assert_eq!(key.public().verify(b"message", &second), Err(Error::InvalidSignature));
+    }
 }
