@@ -6,10 +6,19 @@
 use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::secret::Secret;
 use crate::Error;
+
+#[cfg(feature = "aws-lc-rs")]
+mod aws;
+#[cfg(any(test, not(feature = "aws-lc-rs")))]
+mod dalek;
+
+#[cfg(feature = "aws-lc-rs")]
+use aws::PrivateKey;
+#[cfg(not(feature = "aws-lc-rs"))]
+use dalek::PrivateKey;
 
 /// An X25519 public key, known to be canonical: 32 bytes, little-endian u below 2^255 - 19.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,16 +62,16 @@ impl<'de> Deserialize<'de> for AgreementPublic {
 
 /// An X25519 private key with its public half.
 pub(crate) struct AgreementKey {
-    secret: StaticSecret,
+    private: PrivateKey,
     public: AgreementPublic,
 }
 
 impl AgreementKey {
     /// The key of 32 random bytes (clamped when used, RFC 7748 section 5).
     pub(crate) fn from_seed(seed: &Secret<32>) -> Self {
-        let secret = StaticSecret::from(*seed.as_bytes());
-        let public = AgreementPublic(PublicKey::from(&secret).to_bytes());
-        Self { secret, public }
+        let private = PrivateKey::from_seed(seed);
+        let public = AgreementPublic(private.public());
+        Self { private, public }
     }
 
     pub(crate) fn public(&self) -> &AgreementPublic {
@@ -71,18 +80,12 @@ impl AgreementKey {
 
     /// X25519(own private key, `peer`); [`Error::InvalidKey`] when it is all zeros.
     pub(crate) fn agree(&self, peer: &AgreementPublic) -> Result<Secret<32>, Error> {
-        let shared = self.secret.diffie_hellman(&PublicKey::from(peer.0));
-        if !shared.was_contributory() {
-            return Err(Error::InvalidKey);
-        }
-        let mut secret = Secret::zeroed();
-        secret.as_mut().copy_from_slice(shared.as_bytes());
-        Ok(secret)
+        self.private.agree(&peer.0).ok_or(Error::InvalidKey)
     }
 
     /// The 32 bytes that it was made from, to be sealed.
     pub(crate) fn seed(&self) -> Secret<32> {
-        Secret::new(self.secret.to_bytes())
+        self.private.seed()
     }
 }
 
@@ -102,7 +105,7 @@ impl Serialize for AgreementKey {
 impl<'de> Deserialize<'de> for AgreementKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (seed, public) = <(Secret<32>, AgreementPublic)>::deserialize(deserializer)?;
-        Ok(Self { secret: StaticSecret::from(*seed.as_bytes()), public })
+        Ok(Self { private: PrivateKey::from_seed(&seed), public })
     }
 }
 
@@ -192,5 +195,34 @@ pub(crate) mod tests {
             }
         }
         assert!(agreed > 200 && refused > 30, "{agreed} agreed, {refused} refused");
+    }
+
+    /// Byte for byte: public halves, secrets of keys just made and of keys read from state, the high bits of the seed that
+    /// clamping clears, points of small order.
+    #[cfg(feature = "aws-lc-rs")]
+    #[test]
+    fn aws_lc_agrees_with_dalek() {
+        use rand::Rng;
+        let mut rng = <chacha20::ChaCha20Rng as rand::SeedableRng>::seed_from_u64(25519);
+        for round in 0..500 {
+            let (mut seed, mut peer) = ([0; 32], [0; 32]);
+            rng.fill_bytes(&mut seed);
+            rng.fill_bytes(&mut peer);
+            // A point or one of the twist; sometimes of small order.
+            peer[31] &= 0x7f;
+            if round % 20 == 0 {
+                peer = small_order_encodings()[round / 20 % 14];
+            }
+            let seed = Secret::new(seed);
+            let reference = dalek::PrivateKey::from_seed(&seed);
+            let made = aws::PrivateKey::from_seed(&seed);
+            assert_eq!(made.public(), reference.public());
+            assert_eq!(made.seed().as_bytes(), reference.seed().as_bytes());
+            let expected = reference.agree(&peer).map(|secret| *secret.as_bytes());
+            for key in [made, aws::PrivateKey::from_seed(&seed)] {
+                assert_eq!(key.agree(&peer).map(|secret| *secret.as_bytes()), expected);
+            }
+            assert_eq!(expected.is_none(), round % 20 == 0);
+        }
     }
 }

@@ -13,10 +13,16 @@ use serde::{Deserialize, Serialize};
 use super::secret::Secret;
 use crate::Error;
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws;
+
 /// Length of an encapsulation key, in bytes.
 pub(crate) const PUBLIC_LEN: usize = 1568;
 /// Length of a ciphertext, in bytes.
 pub(crate) const CIPHERTEXT_LEN: usize = 1568;
+/// Length of an expanded decapsulation key, in bytes.
+#[cfg(feature = "aws-lc-rs")]
+const PRIVATE_LEN: usize = 3168;
 
 /// An encapsulation key, validated.
 #[derive(Clone)]
@@ -85,7 +91,18 @@ impl KemKeyPair {
         &self.public
     }
 
+    #[cfg(feature = "aws-lc-rs")]
     pub(crate) fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> Secret<32> {
+        aws::decapsulate(self.private.as_slice(), ciphertext)
+    }
+
+    #[cfg(not(feature = "aws-lc-rs"))]
+    pub(crate) fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> Secret<32> {
+        self.decapsulate_by_libcrux(ciphertext)
+    }
+
+    #[cfg(any(test, not(feature = "aws-lc-rs")))]
+    fn decapsulate_by_libcrux(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> Secret<32> {
         let mut shared = mlkem1024::decapsulate(&self.private, &ciphertext.into());
         let secret = Secret::new(shared);
         zeroize::Zeroize::zeroize(&mut shared);
@@ -140,6 +157,11 @@ mod tests {
             assert_ne!(rejected.as_bytes(), secret.as_bytes());
             let their_rejected = theirs.decapsulate(&altered.into());
             assert_eq!(rejected.as_bytes()[..], their_rejected[..]);
+            // The two are one without `aws-lc-rs`.
+            for ciphertext in [*ciphertext, altered] {
+                let ours = [ours.decapsulate(&ciphertext), ours.decapsulate_by_libcrux(&ciphertext)];
+                assert_eq!(ours[0].as_bytes(), ours[1].as_bytes());
+            }
         }
     }
 

@@ -2,11 +2,20 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signer, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::secret::Secret;
 use crate::Error;
+
+#[cfg(feature = "aws-lc-rs")]
+mod aws;
+#[cfg_attr(feature = "aws-lc-rs", allow(dead_code, reason = "only public keys are parsed by it"))]
+mod dalek;
+
+#[cfg(feature = "aws-lc-rs")]
+use aws::{PrivateKey, verify};
+#[cfg(not(feature = "aws-lc-rs"))]
+use dalek::{PrivateKey, verify};
 
 /// Length of a signature, in bytes.
 pub(crate) const SIGNATURE_LEN: usize = 64;
@@ -48,7 +57,7 @@ pub(crate) struct SigningPublic([u8; 32]);
 
 impl SigningPublic {
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Error> {
-        Self(*bytes).parsed().map(|_| Self(*bytes))
+        dalek::parse(bytes).map(|_| Self(*bytes)).ok_or(Error::InvalidKey)
     }
 
     /// A key that was checked before it was sealed into our own state.
@@ -60,40 +69,30 @@ impl SigningPublic {
         &self.0
     }
 
-    /// Strict verification: RFC 8032 with canonical R and s, cofactorless, no key of small order.
+    /// Strict verification: RFC 8032 with canonical R and s, cofactorless, neither key nor R of small order.
     pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), Error> {
-        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-        self.parsed()?.verify_strict(message, &signature).map_err(|_| Error::InvalidSignature)
-    }
-
-    fn parsed(&self) -> Result<VerifyingKey, Error> {
-        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| Error::InvalidKey)?;
-        // Re-encoding reduces y modulo p, so it tells a non-canonical encoding.
-        if key.is_weak() || key.to_edwards().compress().as_bytes() != &self.0 {
-            return Err(Error::InvalidKey);
-        }
-        Ok(key)
+        if verify(&self.0, message, signature.as_bytes()) { Ok(()) } else { Err(Error::InvalidSignature) }
     }
 }
 
 /// An Ed25519 private key with its public half.
-pub(crate) struct SigningKey(ed25519_dalek::SigningKey);
+pub(crate) struct SigningKey(PrivateKey);
 
 impl SigningKey {
     pub(crate) fn from_seed(seed: &Secret<32>) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed.as_bytes()))
+        Self(PrivateKey::from_seed(seed))
     }
 
     pub(crate) fn seed(&self) -> Secret<32> {
-        Secret::new(self.0.to_bytes())
+        self.0.seed()
     }
 
     pub(crate) fn public(&self) -> SigningPublic {
-        SigningPublic(self.0.verifying_key().to_bytes())
+        SigningPublic(self.0.public())
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).to_bytes())
+        Signature(self.0.sign(message))
     }
 }
 
@@ -207,6 +206,42 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+    }
+
+    /// Byte for byte: public halves and signatures; and the same verdict on what was altered anywhere.
+    #[cfg(feature = "aws-lc-rs")]
+    #[test]
+    fn aws_lc_agrees_with_dalek() {
+        use rand::Rng;
+        let mut rng = <chacha20::ChaCha20Rng as rand::SeedableRng>::seed_from_u64(8032);
+        for round in 0..500 {
+            let (mut seed, mut message, mut altered) = ([0; 32], [0; 300], [0; 3]);
+            rng.fill_bytes(&mut seed);
+            rng.fill_bytes(&mut message);
+            rng.fill_bytes(&mut altered);
+            let seed = Secret::new(seed);
+            let message = &mut message[..usize::from(altered[0])];
+            let (aws, dalek) = (aws::PrivateKey::from_seed(&seed), dalek::PrivateKey::from_seed(&seed));
+            assert_eq!(aws.seed().as_bytes(), seed.as_bytes());
+            assert_eq!(aws.public(), dalek.public());
+            let mut signature = aws.sign(message);
+            assert_eq!(signature, dalek.sign(message));
+            let mut key = aws.public();
+            for expected in [true, false] {
+                assert_eq!(dalek::verify(&key, message, &signature), expected);
+                if dalek::parse(&key).is_some() {
+                    assert_eq!(aws::verify(&key, message, &signature), expected);
+                }
+                let bit = 1 << (altered[1] % 8);
+                let at = usize::from(altered[2]);
+                match round % 3 {
+                    0 => signature[at % SIGNATURE_LEN] ^= bit,
+                    1 => key[at % 32] ^= bit,
+                    _ if message.is_empty() => signature[63] ^= 0x80,
+                    _ => message[at % message.len()] ^= bit,
+                }
+            }
+        }
     }
 
     /// s + L satisfies the equation, too: a second signature for who does not look.
