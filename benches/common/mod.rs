@@ -1,4 +1,5 @@
-//! Sessions ready to be measured, for both benches.
+//! Sessions ready to be measured.
+#![allow(dead_code, reason = "each bench uses its part")]
 
 use subrosa::{IdentityKeyPair, PreKeyBundle, PreKeys, Session, StorageKey, UnixTime};
 

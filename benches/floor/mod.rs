@@ -2,6 +2,7 @@
 //!
 //! Keys come fresh out of the derivations, bytes are worked on in place, and lengths are those of the real
 //! thing. There is no framing, no state, no allocation, and no wiping but what the primitives do themselves.
+#![allow(dead_code, reason = "each bench uses its part")]
 
 use std::hint::black_box;
 
