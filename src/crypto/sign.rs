@@ -164,6 +164,29 @@ mod tests {
         assert!(found > 0);
     }
 
+    /// A key is valid if its point encodes to the same bytes again, and is not of small order.
+    #[test]
+    fn a29_valid_is_what_encodes_to_itself() {
+        use curve25519_dalek::edwards::CompressedEdwardsY;
+        let mut valid = 0;
+        let edges = (0..=u8::MAX).flat_map(|low| {
+            [0, 0x7f, 0x80, 0xff].map(|high| {
+                let mut bytes = [if high & 0x7f == 0 { 0 } else { 0xff }; 32];
+                (bytes[0], bytes[31]) = (low, high);
+                bytes
+            })
+        });
+        for bytes in edges.chain(
+            (0..200_u8).map(|seed| crate::crypto::kdf::hash(crate::crypto::kdf::Label::SAS_CODE, &[&[seed]])),
+        ) {
+            let point = CompressedEdwardsY(bytes).decompress();
+            let point = point.filter(|point| !point.is_small_order() && point.compress().to_bytes() == bytes);
+            assert_eq!(SigningPublic::from_bytes(&bytes).is_ok(), point.is_some(), "{bytes:x?}");
+            valid += u32::from(point.is_some());
+        }
+        assert!((100..900).contains(&valid), "{valid} are valid");
+    }
+
     /// Mixed order: a strong key plus a point of order 8 verifies nothing of the strong key's.
     #[test]
     fn a29_torsioned_key_does_not_verify() {
