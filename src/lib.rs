@@ -219,6 +219,7 @@
 //! | `sqlite`, by default | `std`, and `store::SqliteStore`: not on `wasm32-unknown-unknown` |
 //! | `attachments`, by default | the files of attachments; BLAKE3 |
 //! | `rayon` | `std`; large attachments on all cores |
+//! | `aws-lc-rs` | `std`; the same bytes from AWS-LC (C and assembly), turns and handshakes in 0.6 of the time |
 //! | `wasm_js` | `std`, and randomness from the Web Crypto API: for `wasm32-unknown-unknown` in a browser or Node.js |
 //!
 //! Without `std` the crate needs `alloc`: use the `*_with_rng` functions and [`UnixTime::from_secs`].

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌── EC double ratchet, headers encrypted ──> EC message key ──┐
-//! secrets ───┤        (ec.rs: Diffie-Hellman turns, heals)               ├──> body key and nonce
+//! secrets ───┤        (ec.rs: Diffie-Hellman turns, heals)               ├──> body key
 //!            └── sparse PQ ratchet (pq.rs) ─────────────> PQ message key ──┘      (triple.rs)
 //!                  └ ML-KEM Braid (braid.rs: heals)
 //! ```

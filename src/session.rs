@@ -187,7 +187,19 @@ impl Session {
     /// without a reply or in one epoch.
     #[cfg(feature = "std")]
     pub fn encrypt(&mut self, content: &[u8]) -> Result<Vec<u8>, Error> {
-        self.try_encrypt(content, &mut rand::rngs::SysRng)
+        let mut message = Vec::new();
+        self.encrypt_into(content, &mut message)?;
+        Ok(message)
+    }
+
+    /// [`Self::encrypt`] into a buffer of the caller's, whose content is replaced: without any allocation if it has room.
+    /// On an error it is empty.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    #[cfg(feature = "std")]
+    pub fn encrypt_into(&mut self, content: &[u8], message: &mut Vec<u8>) -> Result<(), Error> {
+        self.try_encrypt(content, &mut rand::rngs::SysRng, message)
     }
 
     /// [`Self::encrypt`] with a generator of the caller's, which is asked only when it is our turn to make a
@@ -197,7 +209,22 @@ impl Session {
     /// # Errors
     /// [`Error::ContentTooLong`], [`Error::CounterExhausted`].
     pub fn encrypt_with_rng(&mut self, content: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, Error> {
-        self.try_encrypt(content, rng)
+        let mut message = Vec::new();
+        self.encrypt_into_with_rng(content, &mut message, rng)?;
+        Ok(message)
+    }
+
+    /// [`Self::encrypt_into`] with a generator of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_with_rng`].
+    pub fn encrypt_into_with_rng(
+        &mut self,
+        content: &[u8],
+        message: &mut Vec<u8>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), Error> {
+        self.try_encrypt(content, rng, message)
     }
 
     /// Authenticates and decrypts a message of the peer's.
@@ -219,9 +246,22 @@ impl Session {
     ///   one side should start a new session.
     /// - [`Error::UnsupportedVersion`].
     pub fn decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let content = self.try_decrypt(message);
+        let mut content = Vec::new();
+        self.decrypt_into(message, &mut content)?;
+        Ok(content)
+    }
+
+    /// [`Self::decrypt`] into a buffer of the caller's, whose content is replaced: without any allocation if it has room
+    /// for the message, which is longer than what is in it. On an error it is empty.
+    ///
+    /// What was in the buffer is overwritten as far as the message is long, and no further: wipe it where that matters.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt`].
+    pub fn decrypt_into(&mut self, message: &[u8], content: &mut Vec<u8>) -> Result<(), Error> {
+        let decrypted = self.try_decrypt(message, content);
         scrub_stack();
-        content
+        decrypted
     }
 
     /// Who the peer is, authenticated by the handshake: for an initiator, the owner of the bundle.
@@ -519,14 +559,24 @@ impl Session {
         Ok(Accepted { session, content, payload: responded.payload })
     }
 
-    fn try_encrypt(&mut self, content: &[u8], rng: &mut impl TryCryptoRng) -> Result<Vec<u8>, Error> {
-        let message = self.encrypt_inner(content, rng);
+    fn try_encrypt(
+        &mut self,
+        content: &[u8],
+        rng: &mut impl TryCryptoRng,
+        message: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let encrypted = self.encrypt_inner(content, rng, message);
         scrub_stack();
-        message
+        encrypted
     }
 
     #[inline(never)]
-    fn encrypt_inner(&mut self, content: &[u8], rng: &mut impl TryCryptoRng) -> Result<Vec<u8>, Error> {
+    fn encrypt_inner(
+        &mut self,
+        content: &[u8],
+        rng: &mut impl TryCryptoRng,
+        message: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let hot = &mut *self.hot;
         let (kind, handshake) = match &hot.progress {
             Progress::Unanswered(part) => (MessageKind::Initial, &part[..]),
@@ -538,18 +588,19 @@ impl Session {
             incarnation: self.incarnation,
             padding: hot.padding,
         };
-        hot.ratchet.seal(&envelope, content, rng)
+        hot.ratchet.seal(&envelope, content, rng, message)
     }
 
     #[inline(never)]
-    fn try_decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
+    fn try_decrypt(&mut self, message: &[u8], content: &mut Vec<u8>) -> Result<(), Error> {
+        content.clear();
         let message = Message::parse(message)?;
         if let Some(part) = message.handshake
             && !self.hot.is_repeat(part)
         {
             return Err(Error::UnknownSession);
         }
-        let (receipt, content) = self.hot.ratchet.open(&self.cold, &message, &self.hot.associated_data)?;
+        let receipt = self.hot.ratchet.open(&self.cold, &message, &self.hot.associated_data, content)?;
         // Everything has authenticated. What follows cannot fail.
         if self.hot.ratchet.commit(&mut self.cold, receipt) {
             self.hot.cold_changed(self.incarnation);
@@ -557,7 +608,7 @@ impl Session {
         if let Progress::Unanswered(_) = self.hot.progress {
             self.hot.progress = Progress::Answered;
         }
-        Ok(content)
+        Ok(())
     }
 
     fn try_open(key: &StorageKey, bytes: &[u8], rng: &mut impl TryCryptoRng) -> Result<Self, Error> {

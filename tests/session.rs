@@ -581,3 +581,37 @@ fn a_broken_generator_alone_does_not_repeat_keys() {
     ];
     assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
 }
+
+/// Buffers of the caller's: what was in them is replaced; on an error nothing is in them and nothing has changed.
+#[test]
+fn buffers_are_used_again() {
+    let (mut alice, mut bob) = Pair::new(40, 1).established();
+    let (mut message, mut content) = (b"old message".to_vec(), b"old content".to_vec());
+    for size in [0, 300, 5, 70_000, 1_000] {
+        alice.encrypt_into(&vec![size as u8; size], &mut message).unwrap();
+        bob.decrypt_into(&message, &mut content).unwrap();
+        assert!(content == vec![size as u8; size]);
+    }
+    let (before, twice) = (state(&bob), message.clone());
+    assert_eq!(bob.decrypt_into(&twice, &mut content), Err(Error::Duplicate));
+    assert!(content.is_empty() && state(&bob) == before);
+
+    alice.encrypt_into(b"another", &mut message).unwrap();
+    for position in 0..message.len() {
+        let mut altered = message.clone();
+        altered[position] ^= 4;
+        content.extend(b"old");
+        bob.decrypt_into(&altered, &mut content).unwrap_err();
+        assert!(content.is_empty(), "{position}");
+    }
+    content.extend(b"old");
+    bob.decrypt_into(&[], &mut content).unwrap_err();
+    assert!(content.is_empty() && state(&bob) == before);
+    bob.decrypt_into(&message, &mut content).unwrap();
+    assert_eq!(content, b"another");
+
+    let before = state(&alice);
+    let long = vec![0; subrosa::MAX_CONTENT_LEN + 1];
+    assert_eq!(alice.encrypt_into(&long, &mut message), Err(Error::ContentTooLong));
+    assert!(message.is_empty() && state(&alice) == before);
+}

@@ -6,21 +6,26 @@
 
 use std::hint::black_box;
 
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Tag, XChaCha20Poly1305, aead::AeadInOut};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
-use libcrux_ml_kem::mlkem1024::{self, MlKem1024Ciphertext, MlKem1024PublicKey};
+use hmac::{Hmac, KeyInit, Mac};
+use libcrux_ml_kem::{
+    mlkem768,
+    mlkem1024::{self, MlKem1024Ciphertext, MlKem1024PublicKey},
+};
 use rand::{TryRng, rngs::SysRng};
 use sha2::{Digest, Sha256};
-use x25519_dalek::{PublicKey, StaticSecret};
+
+mod primitives;
+
+use primitives::{Private, decapsulate, extended, new_key, open, seal, verify};
 
 /// Length of a plain header.
 const HEADER_LEN: usize = 52;
 /// What a message has besides the plaintext of its body: kind, sealed header, tag of the body.
 const OVERHEAD: usize = 1 + (HEADER_LEN + 16) + 16;
 
-/// Info of a body key's derivation: label and header.
+/// What a body key is derived of besides the message keys: label and header.
 const MESSAGE_INFO: [u8; 18 + HEADER_LEN] = [1; _];
 /// Info of other derivations: a label.
 const LABEL: [u8; 18] = [2; _];
@@ -32,16 +37,16 @@ const HEADER_ASSOCIATED_DATA: [u8; 2] = [4; _];
 /// What is encrypted of a message.
 pub(crate) struct Message {
     header: [u8; HEADER_LEN],
-    header_tag: Tag,
+    header_tag: [u8; 16],
     body: Vec<u8>,
-    body_tag: Tag,
+    body_tag: [u8; 16],
 }
 
 impl Message {
     /// One with a body as long as that of a real message of this length.
     pub(crate) fn of_len(message_len: usize) -> Self {
         let body = vec![0; message_len - OVERHEAD];
-        Self { header: [0; _], header_tag: Tag::default(), body, body_tag: Tag::default() }
+        Self { header: [0; _], header_tag: [0; _], body, body_tag: [0; _] }
     }
 
     /// The last 24 bytes.
@@ -66,56 +71,35 @@ pub(crate) struct Chains {
 impl Chains {
     /// Two chain steps, the body key, ChaCha20-Poly1305 of the body, XChaCha20-Poly1305 of the header.
     pub(crate) fn seal(&mut self, message: &mut Message) {
-        let (key, nonce) = self.step();
-        message.body_tag = ChaCha20Poly1305::new(&key.into())
-            .encrypt_inout_detached(&nonce.into(), &BODY_ASSOCIATED_DATA, message.body[..].as_mut().into())
-            .unwrap();
-        let nonce = message.header_nonce();
-        message.header_tag = XChaCha20Poly1305::new(&self.header_key.into())
-            .encrypt_inout_detached(
-                &nonce.into(),
-                &HEADER_ASSOCIATED_DATA,
-                message.header[..].as_mut().into(),
-            )
-            .unwrap();
+        let key = self.step();
+        message.body_tag = seal(&key, &[0; 12], &BODY_ASSOCIATED_DATA, &mut message.body);
+        let (key, nonce) = extended(&self.header_key, &message.header_nonce());
+        message.header_tag = seal(&key, &nonce, &HEADER_ASSOCIATED_DATA, &mut message.header);
     }
 
     /// The reverse, of the messages in the order in which they were sealed.
     pub(crate) fn open(&mut self, message: &mut Message) {
-        let nonce = message.header_nonce();
-        XChaCha20Poly1305::new(&self.header_key.into())
-            .decrypt_inout_detached(
-                &nonce.into(),
-                &HEADER_ASSOCIATED_DATA,
-                message.header[..].as_mut().into(),
-                &message.header_tag,
-            )
-            .unwrap();
-        let (key, nonce) = self.step();
-        ChaCha20Poly1305::new(&key.into())
-            .decrypt_inout_detached(
-                &nonce.into(),
-                &BODY_ASSOCIATED_DATA,
-                message.body[..].as_mut().into(),
-                &message.body_tag,
-            )
-            .unwrap();
+        let (key, nonce) = extended(&self.header_key, &message.header_nonce());
+        assert!(open(&key, &nonce, &HEADER_ASSOCIATED_DATA, &mut message.header, &message.header_tag));
+        let key = self.step();
+        assert!(open(&key, &[0; 12], &BODY_ASSOCIATED_DATA, &mut message.body, &message.body_tag));
     }
 
-    /// Body key and nonce of the next message.
-    fn step(&mut self) -> ([u8; 32], [u8; 12]) {
+    /// The body key of the next message.
+    fn step(&mut self) -> [u8; 32] {
         let ec = chain_step(&mut self.ec, self.next);
         let pq = chain_step(&mut self.pq, self.next);
         self.next += 1;
-        let derived: [u8; 44] = derive(&pq, &[&ec], &[&MESSAGE_INFO]);
-        let (key, nonce) = derived.split_at(32);
-        (key.try_into().unwrap(), nonce.try_into().unwrap())
+        let mut mac = Hmac::<Sha256>::new_from_slice(&pq).unwrap();
+        mac.update(&ec);
+        mac.update(&MESSAGE_INFO);
+        mac.finalize().into_bytes().into()
     }
 
     /// A root step: one X25519, and the keys of a new chain out of it.
-    fn root_step(&mut self, own: &StaticSecret, peer: &PublicKey) {
-        let agreement = own.diffie_hellman(peer);
-        let derived: [u8; 96] = derive(&self.header_key, &[agreement.as_bytes()], &[&LABEL]);
+    fn root_step(&mut self, own: &Private, peer: &[u8; 32]) {
+        let agreement = own.agree(peer);
+        let derived: [u8; 96] = derive(&self.header_key, &[&agreement], &[&LABEL]);
         self.ec.copy_from_slice(&derived[..32]);
         self.header_key.copy_from_slice(&derived[32..64]);
         self.next = 0;
@@ -145,20 +129,11 @@ fn derive<const N: usize>(salt: &[u8; 32], ikm: &[&[u8]], info: &[&[u8]]) -> [u8
     derived
 }
 
-/// A new X25519 key, from the system's generator.
-fn new_key() -> (StaticSecret, PublicKey) {
-    let mut seed = [0; 32];
-    SysRng.try_fill_bytes(&mut seed).unwrap();
-    let secret = StaticSecret::from(seed);
-    let public = PublicKey::from(&secret);
-    (secret, public)
-}
-
 /// A conversation in which every message is a turn.
 pub(crate) struct PingPong {
     sender: Chains,
     receiver: Chains,
-    receiver_key: (StaticSecret, PublicKey),
+    receiver_key: (Private, [u8; 32]),
     message: Message,
 }
 
@@ -196,14 +171,14 @@ const IDENTITY_LEN: usize = 64 + 64;
 pub(crate) struct Handshake {
     verifying_key: [u8; 32],
     signed: Vec<u8>,
-    signature: Signature,
+    signature: [u8; 64],
     identity_key: Vec<u8>,
-    binding: Signature,
+    binding: [u8; 64],
     kem_seed: [u8; 64],
     kem_key: MlKem1024PublicKey,
     ciphertext: MlKem1024Ciphertext,
     transcript: Vec<u8>,
-    key: (StaticSecret, PublicKey),
+    key: (Private, [u8; 32]),
     chains: Chains,
     message: Message,
 }
@@ -217,9 +192,9 @@ impl Handshake {
         let (ciphertext, _) = mlkem1024::encapsulate(&kem_key, [5; 32]);
         Self {
             verifying_key: signing_key.verifying_key().to_bytes(),
-            signature: signing_key.sign(&signed),
+            signature: signing_key.sign(&signed).to_bytes(),
             signed,
-            binding: signing_key.sign(&identity_key),
+            binding: signing_key.sign(&identity_key).to_bytes(),
             identity_key,
             kem_seed,
             kem_key,
@@ -231,17 +206,20 @@ impl Handshake {
         }
     }
 
-    /// Two signatures, ML-KEM encapsulation, a new key and four agreements; then a ratchet key and a message.
+    /// Two signatures, ML-KEM encapsulation, a new key and four agreements; then a ratchet key, a KEM key and a message.
     pub(crate) fn initiate(&mut self) {
-        let verifying_key = VerifyingKey::from_bytes(&self.verifying_key).unwrap();
         for _prekey in 0..2 {
-            verifying_key.verify_strict(&self.signed, &self.signature).unwrap();
+            verify(&self.verifying_key, &self.signed, &self.signature);
         }
         let (ephemeral, _) = new_key();
         let mut coins = [0; 32];
         SysRng.try_fill_bytes(&mut coins).unwrap();
         let (_, shared) = mlkem1024::encapsulate(&self.kem_key, coins);
         self.key_schedule([&ephemeral, &ephemeral, &ephemeral, &self.key.0], &self.key.1, &shared);
+        // The first message carries the beginning of a key of the ratchet's KEM.
+        let mut seed = [0; 64];
+        SysRng.try_fill_bytes(&mut seed).unwrap();
+        black_box(mlkem768::incremental::KeyPairCompressedBytes::from_seed(seed));
         let (ratchet_key, _) = new_key();
         self.chains.root_step(&ratchet_key, &self.key.1);
         self.chains.seal(&mut self.message);
@@ -250,9 +228,8 @@ impl Handshake {
     /// ML-KEM key generation and decapsulation, four agreements, a signature; then a root step and a message.
     pub(crate) fn accept(&mut self) {
         let (private, _) = mlkem1024::generate_key_pair(self.kem_seed).into_parts();
-        let shared = mlkem1024::decapsulate(&private, &self.ciphertext);
-        let verifying_key = VerifyingKey::from_bytes(&self.verifying_key).unwrap();
-        verifying_key.verify_strict(&self.identity_key, &self.binding).unwrap();
+        let shared = decapsulate(&private, &self.ciphertext);
+        verify(&self.verifying_key, &self.identity_key, &self.binding);
         self.key_schedule([&self.key.0; 4], &self.key.1, &shared);
         self.chains.root_step(&self.key.0, &self.key.1);
         // Sealed, not opened: it costs the same, and no message has to be made ready.
@@ -260,14 +237,12 @@ impl Handshake {
     }
 
     /// From the transcript to the keys of both ratchets, with the identity sealed on the way.
-    fn key_schedule(&self, own: [&StaticSecret; 4], peer: &PublicKey, shared: &[u8; 32]) {
-        let [a, b, c, d] = own.map(|own| own.diffie_hellman(peer).to_bytes());
+    fn key_schedule(&self, own: [&Private; 4], peer: &[u8; 32], shared: &[u8; 32]) {
+        let [a, b, c, d] = own.map(|own| own.agree(peer));
         let h1: [u8; 32] = Sha256::digest(&self.transcript).into();
         let identity_key: [u8; 32] = derive(&h1, &[&a, &b, &c, shared], &[&LABEL]);
         let mut identity = [0; IDENTITY_LEN];
-        let tag = ChaCha20Poly1305::new(&identity_key.into())
-            .encrypt_inout_detached(&[0; 12].into(), &h1, identity[..].as_mut().into())
-            .unwrap();
+        let tag = seal(&identity_key, &[0; 12], &h1, &mut identity);
         let parts = [&LABEL[..], &h1, &identity, &tag, &self.identity_key];
         let h2 = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
         let session: [u8; 160] = derive(&identity_key, &[&d], &[&LABEL, &h2]);

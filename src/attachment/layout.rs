@@ -145,6 +145,7 @@ mod tests {
         fn padding_is_at_most_12_percent(size in prop_oneof![0..100_000_u64, 0..=MAX_ATTACHMENT_LEN]) {
             let padded = padme(size);
             prop_assert!(size <= padded && padded - size <= size * 12 / 100 + 1);
+            prop_assert!(size <= MIN_PADDED_LEN || padded - size <= size / 16, "6.25 % of what is not padded to the least");
             prop_assert_eq!(padme(padded), padded);
         }
 

@@ -104,7 +104,7 @@ pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// How much dead stack [`scrub_stack`] overwrites: more than the deepest symmetric derivation uses.
-const SCRUB_LEN: usize = 8 * 1024;
+const SCRUB_LEN: usize = 12 * 1024;
 
 /// How many times deeper the stack is that a handshake leaves behind (the KEM's matrices).
 const SCRUB_DEEP_TIMES: usize = 8;

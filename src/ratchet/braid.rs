@@ -54,6 +54,7 @@ mod send_ek;
 
 use core::mem;
 
+use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use authenticator::Epoch;
@@ -172,13 +173,34 @@ impl<K: BraidKem> Braid<K> {
         }
     }
 
-    /// What the next message carries, at most `room` (at least one) codewords; and an epoch's key if this one
-    /// settles it. Without randomness where it is needed nothing is sent and nothing changes.
-    pub(crate) fn send(
-        &mut self,
-        room: usize,
-        randomness: Option<Randomness>,
-    ) -> (Option<Codewords>, Option<Output>) {
+    /// Whether [`Self::receive`] would change anything.
+    pub(crate) fn wants(&self, epoch: u32, codewords: Option<&Codewords>) -> bool {
+        use CodewordKind::{Ct1, Ct2, Header, Vector, VectorAck};
+
+        let Some(own) = self.epoch() else { return false };
+        if let Self::Ct2Sampled(_) = self
+            && own.checked_add(1) == Some(epoch)
+        {
+            return true;
+        }
+        let Some(Codewords { kind, .. }) = codewords.filter(|_| epoch == own) else { return false };
+        match self {
+            Self::NoHeaderReceived(_) => *kind == Header,
+            Self::KeysSampled(_) | Self::HeaderSent(_) => *kind == Ct1,
+            Self::Ct1Received(_) | Self::EkSentCt1Received(_) => *kind == Ct2,
+            Self::Ct1Sampled(_) | Self::Ct1Acknowledged(_) => matches!(kind, Vector | VectorAck),
+            Self::EkReceivedCt1Sampled(_) => *kind == VectorAck,
+            Self::KeysUnsampled(_) | Self::HeaderReceived(_) | Self::Ct2Sampled(_) | Self::Failed => false,
+        }
+    }
+
+    /// What the next message carries; and an epoch's key if this one settles it. Without randomness where it is needed
+    /// nothing is sent and nothing changes.
+    ///
+    /// A state that is replaced is moved whole, with whatever was on the stack where it has no fields; so the stack must
+    /// be clean when this is called with randomness, and have this function's frame for itself. So for [`Self::receive`].
+    #[inline(never)]
+    pub(crate) fn send(&mut self, randomness: Option<Randomness>, mut room: Room<'_>) -> Option<Output> {
         let mut output = None;
         if let Some(randomness) = randomness {
             *self = match mem::replace(self, Self::Failed) {
@@ -193,25 +215,26 @@ impl<K: BraidKem> Braid<K> {
                 other => other,
             };
         }
-        let codewords = match self {
-            Self::KeysSampled(state) => Some(state.send(room)),
-            Self::HeaderSent(state) => Some(state.send(room)),
-            Self::Ct1Received(state) => Some(state.send(room)),
-            Self::Ct1Sampled(state) => state.send(room),
-            Self::EkReceivedCt1Sampled(state) => Some(state.send::<K>(room)),
-            Self::Ct2Sampled(state) => Some(state.send::<K>(room)),
+        match self {
+            Self::KeysSampled(state) => state.send(&mut room),
+            Self::HeaderSent(state) => state.send(&mut room),
+            Self::Ct1Received(state) => state.send(&mut room),
+            Self::Ct1Sampled(state) => state.send(&mut room),
+            Self::EkReceivedCt1Sampled(state) => state.send::<K>(&mut room),
+            Self::Ct2Sampled(state) => state.send::<K>(&mut room),
             Self::KeysUnsampled(_)
             | Self::EkSentCt1Received(_)
             | Self::NoHeaderReceived(_)
             | Self::HeaderReceived(_)
             | Self::Ct1Acknowledged(_)
-            | Self::Failed => None,
-        };
-        (codewords, output)
+            | Self::Failed => {}
+        }
+        output
     }
 
     /// Takes in what an authenticated message brings, sent when the peer was agreeing on `epoch`; and an epoch's
     /// key if this settles it.
+    #[inline(never)]
     pub(crate) fn receive(&mut self, epoch: u32, codewords: Option<&Codewords>) -> Option<Output> {
         let own = self.epoch()?;
         let received = codewords.filter(|_| epoch == own);
@@ -232,7 +255,17 @@ impl<K: BraidKem> Braid<K> {
     }
 }
 
-/// The next codewords of a value.
-fn words(code: &Code, kind: CodewordKind, value: &[u8], encoder: &mut Encoder, room: usize) -> Codewords {
-    Codewords { kind, words: encoder.take(code, value, room) }
+/// Where the codewords of the next message go. (Returned, a kilobyte would be copied from one caller to the next.)
+pub(crate) struct Room<'a> {
+    /// How many it takes, at least one.
+    pub(crate) count: usize,
+    pub(crate) place: &'a mut Option<Codewords>,
+}
+
+impl Room<'_> {
+    /// Takes the next codewords of a value.
+    fn fill(&mut self, code: &Code, kind: CodewordKind, value: &[u8], encoder: &mut Encoder) {
+        let codewords = self.place.insert(Codewords { kind, words: ArrayVec::new() });
+        encoder.take(code, value, self.count, &mut codewords.words);
+    }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     MAX_PQ_EPOCHS, MAX_PQ_SKIP, PqRootKey,
-    braid::{Braid, Output, Randomness},
+    braid::{Braid, Output, Randomness, Room},
     chain::{Chain, MessageKey, Pq, SkippedRun},
     skipped::SkippedMessageKeys,
 };
@@ -28,7 +28,7 @@ use crate::{
     crypto::{
         kdf::{self, Label},
         random,
-        secret::Secret,
+        secret::{Secret, scrub_stack},
         trace,
     },
     wire::{body::Codewords, header::Header},
@@ -79,7 +79,6 @@ pub(crate) struct PqOutgoing {
     pub(crate) epoch: u32,
     pub(crate) number: u32,
     pub(crate) message_key: MessageKey<Pq>,
-    pub(crate) codewords: Option<Codewords>,
 }
 
 /// What a message changes in the PQ ratchet, once it has authenticated.
@@ -156,13 +155,20 @@ impl PqRatchet {
         random::hedged(rng, self.root.as_bytes(), Label::HEDGED_KEM, &context).map(Some)
     }
 
-    /// Steps the sending chain and the Braid; the message has room for so many codewords.
-    pub(crate) fn send(&mut self, room: usize, randomness: Option<Randomness>) -> Result<PqOutgoing, Error> {
+    /// Steps the sending chain and the Braid.
+    pub(crate) fn send(
+        &mut self,
+        randomness: Option<Randomness>,
+        room: Room<'_>,
+    ) -> Result<PqOutgoing, Error> {
         let epoch = self.sending.epoch;
         let (number, message_key) = self.sending.chain.advance()?;
-        let (codewords, output) = self.braid.send(room, randomness);
+        if randomness.is_some() {
+            scrub_stack();
+        }
+        let output = self.braid.send(randomness, room);
         self.add_epoch(output);
-        Ok(PqOutgoing { epoch, number, message_key, codewords })
+        Ok(PqOutgoing { epoch, number, message_key })
     }
 
     /// Derives the message key of an authenticated header, and what will change. Changes nothing. Of messages
@@ -210,8 +216,13 @@ impl PqRatchet {
             }
         };
         // The peer was agreeing on the epoch after the one that it sent in.
-        let output = self.braid.receive(epoch.saturating_add(1), codewords);
-        self.add_epoch(output);
+        let agreeing_on = epoch.saturating_add(1);
+        if self.braid.wants(agreeing_on, codewords) {
+            // Keys that were derived for this message would get into the state, as bytes that are of no field.
+            scrub_stack();
+            let output = self.braid.receive(agreeing_on, codewords);
+            self.add_epoch(output);
+        }
         // Only here, not when sending: so that sending leaves the cold half alone.
         while self.receiving.len() > HOT_CHAINS
             && let Some(past) = self.receiving.pop_front()

@@ -2,8 +2,8 @@
 //! section 6), and the message that is sealed with it.
 //!
 //! ```text
-//! body key 32, nonce 12 = HKDF(salt PQ message key, ikm EC message key, info "message" | header)
-//! body associated data  = session associated data | header
+//! body key             = HMAC(key PQ message key, EC message key | "message" | header)
+//! body associated data = session associated data | header
 //! ```
 //!
 //! The header is part of the derivation, so two messages with the same chain keys (a state that was rolled
@@ -16,11 +16,13 @@ use alloc::{boxed::Box, vec::Vec};
 
 use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 #[cfg(feature = "std")]
 use super::header::HeaderKeys;
 use super::{
     MAX_SKIPPED_KEYS,
+    braid::Room,
     chain::{Ec, MessageKey, Pq},
     ec::{EcCold, EcRatchet, EcReceipt, RatchetStart},
     header::SealedHeader,
@@ -101,19 +103,22 @@ impl TripleRatchet {
         }
         let pq_receipt = pq.receive(&cold.pq, &header, MAX_SKIPPED_KEYS)?;
         let key = MessageSecrets::derive(&ec_key, &pq_receipt.message_key, &header_bytes);
-        let (content, codewords) = key.open(&associated_data, &header_bytes, message.body)?;
+        let mut content = Vec::new();
+        let mut codewords = None;
+        key.open(&associated_data, &header_bytes, message.body, &mut content, &mut codewords)?;
         pq.commit(&mut cold.pq, pq_receipt, codewords.as_ref(), cold.ec.has_missing());
         Ok((Self { ec, pq }, cold, content))
     }
 
-    /// Seals content into a message. On failure nothing has changed.
+    /// Seals content into a message, which replaces what is in `out`. On failure nothing has changed, and `out` is empty.
     pub(crate) fn seal(
         &mut self,
         envelope: &Envelope<'_>,
         content: &[u8],
         rng: &mut impl TryCryptoRng,
-    ) -> Result<Vec<u8>, Error> {
-        self.seal_altered(envelope, content, rng, |_, _| {})
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.seal_altered(envelope, content, rng, out, |_, _| {})
     }
 
     /// [`Self::seal`] with a header and codewords that a malicious peer has altered before they were used: for
@@ -123,15 +128,18 @@ impl TripleRatchet {
         envelope: &Envelope<'_>,
         content: &[u8],
         rng: &mut impl TryCryptoRng,
+        out: &mut Vec<u8>,
         alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<(), Error> {
+        out.clear();
         let room = envelope.padding.codeword_room(content.len())?;
         self.pq.check()?;
         self.ec.check()?;
         // The last thing that can fail is the generator; what follows cannot.
         let randomness = self.pq.prepare(rng)?;
         let ec = self.ec.send(rng)?;
-        let mut pq = self.pq.send(room, randomness)?;
+        let mut codewords = None;
+        let pq = self.pq.send(randomness, Room { count: room, place: &mut codewords })?;
         let header = Header {
             ratchet_key: ec.ratchet_key,
             previous_chain_length: ec.previous_chain_length,
@@ -141,8 +149,8 @@ impl TripleRatchet {
             incarnation: envelope.incarnation,
         };
         let mut header_bytes = header.to_bytes();
-        alter(&mut header_bytes, &mut pq.codewords);
-        let (padding, codewords) = (envelope.padding, pq.codewords.as_ref());
+        alter(&mut header_bytes, &mut codewords);
+        let (padding, codewords) = (envelope.padding, codewords.as_ref());
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
         trace!("header key", ec.header_key.as_bytes());
         trace!("header", &header_bytes);
@@ -150,11 +158,11 @@ impl TripleRatchet {
         let prefix_len: usize = envelope.prefix.iter().map(|part| part.len()).sum();
         let body_start = prefix_len + SEALED_HEADER_LEN;
         let body_len = body::encoded_len(content.len(), padding, codewords);
-        let mut out = Vec::with_capacity(body_start + body_len + TAG_LEN);
+        make_room(out, body_start + body_len + TAG_LEN);
         envelope.prefix.iter().for_each(|part| out.extend_from_slice(part));
         out.resize(body_start, 0);
-        body::encode(content, padding, codewords, &mut out);
-        key.seal(envelope.associated_data, &header_bytes, &mut out, body_start);
+        body::encode(content, padding, codewords, out);
+        key.seal(envelope.associated_data, &header_bytes, out, body_start);
         #[allow(clippy::expect_used, reason = "a sealed body has at least 32 bytes")]
         let nonce = *out.last_chunk().expect("at least 24 bytes");
         if let Some((prefix, rest)) = out.split_at_mut_checked(prefix_len)
@@ -162,27 +170,32 @@ impl TripleRatchet {
         {
             *place = ec.header_key.seal(&header_bytes, prefix, &nonce);
         }
-        Ok(out)
+        Ok(())
     }
 
-    /// Authenticates and decrypts a message. Changes nothing: the receipt does, when committed.
+    /// Authenticates and decrypts a message; its content replaces what is in `content`. Changes nothing: the receipt does,
+    /// when committed.
     ///
     /// # Errors
-    /// [`Error::UnknownSession`] if no header key fits; after that, every error is final for the message.
+    /// [`Error::UnknownSession`] if no header key fits; after that, every error is final for the message. Then `content`
+    /// is empty.
     pub(crate) fn open(
         &self,
         cold: &Cold,
         message: &Message<'_>,
         associated_data: &[u8; 32],
-    ) -> Result<(Receipt, Vec<u8>), Error> {
+        content: &mut Vec<u8>,
+    ) -> Result<Receipt, Error> {
+        content.clear();
         let (place, header_bytes) = self.ec.open_header(&cold.ec, &SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
         let ec = self.ec.receive(&cold.ec, place, &header)?;
         let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping(&cold.ec));
         let pq = pq.map_err(|error| ec.judge_pq(error))?;
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
-        let (content, codewords) = key.open(associated_data, &header_bytes, message.body)?;
-        Ok((Receipt { ec, pq, codewords }, content))
+        let mut receipt = Receipt { ec, pq, codewords: None };
+        key.open(associated_data, &header_bytes, message.body, content, &mut receipt.codewords)?;
+        Ok(receipt)
     }
 
     /// Puts a receipt into force. Whether the cold half has changed.
@@ -218,33 +231,29 @@ fn start(secrets: SessionSecrets) -> RatchetStart {
     }
 }
 
-/// Body key and nonce of one message.
-struct MessageSecrets(Secret<44>);
+/// The body key of one message: used once, so the nonce says nothing.
+struct MessageSecrets(Secret<32>);
+
+const BODY_NONCE: [u8; 12] = [0; _];
 
 impl MessageSecrets {
     /// KDF_HYBRID.
     fn derive(ec: &MessageKey<Ec>, pq: &MessageKey<Pq>, header: &[u8; HEADER_LEN]) -> Self {
         trace!("EC message key", ec.as_bytes());
         trace!("PQ message key", pq.as_bytes());
-        let derived = kdf::derive(pq.as_bytes(), ec.as_bytes(), Label::MESSAGE, [header, &[]]);
-        trace!("body key and nonce", derived.as_bytes());
-        Self(derived)
+        let key = kdf::mac(pq.as_bytes(), &[ec.as_bytes(), Label::MESSAGE.as_bytes(), header]);
+        trace!("body key", key.as_bytes());
+        Self(key)
     }
 
     fn key(&self) -> &[u8; 32] {
-        #[allow(clippy::expect_used, reason = "a constant range")]
-        self.0.as_bytes().first_chunk().expect("32 of 44 bytes")
-    }
-
-    fn nonce(&self) -> &[u8; 12] {
-        #[allow(clippy::expect_used, reason = "a constant range")]
-        self.0.as_bytes().last_chunk().expect("12 of 44 bytes")
+        self.0.as_bytes()
     }
 
     /// Encrypts everything of `out` from `start` on, and appends the tag.
     fn seal(&self, session: &[u8; 32], header: &[u8; HEADER_LEN], out: &mut Vec<u8>, start: usize) {
         let (_, body) = out.split_at_mut(start);
-        let tag = aead::seal(self.key(), self.nonce(), &associated_data(session, header), body);
+        let tag = aead::seal(self.key(), &BODY_NONCE, &associated_data(session, header), body);
         out.extend_from_slice(&tag);
     }
 
@@ -253,11 +262,27 @@ impl MessageSecrets {
         session: &[u8; 32],
         header: &[u8; HEADER_LEN],
         body: &[u8],
-    ) -> Result<(Vec<u8>, Option<Codewords>), Error> {
+        content: &mut Vec<u8>,
+        codewords: &mut Option<Codewords>,
+    ) -> Result<(), Error> {
         let (encrypted, tag) = body.split_last_chunk().ok_or(Error::Malformed)?;
-        let mut plain = encrypted.to_vec();
-        aead::open(self.key(), self.nonce(), &associated_data(session, header), &mut plain, tag)?;
-        body::decode(plain)
+        make_room(content, encrypted.len());
+        content.resize(encrypted.len(), 0);
+        let associated_data = associated_data(session, header);
+        let opened = aead::open_into(self.key(), &BODY_NONCE, &associated_data, encrypted, tag, content);
+        opened.inspect_err(|_| content.clear())?;
+        body::decode(content, codewords)
+    }
+}
+
+/// Empties a buffer that will get `len` bytes of plaintext: it must not grow, which would leave some behind. What was in
+/// it is wiped if it has to go.
+fn make_room(buffer: &mut Vec<u8>, len: usize) {
+    if buffer.capacity() < len {
+        buffer.zeroize();
+        buffer.reserve_exact(len);
+    } else {
+        buffer.clear();
     }
 }
 
@@ -270,6 +295,22 @@ fn associated_data(session: &[u8; 32], header: &[u8; HEADER_LEN]) -> [u8; 32 + H
     joined
 }
 
+#[cfg(test)]
+impl MessageSecrets {
+    /// [`Self::open`] into a buffer of its own.
+    fn opened(
+        &self,
+        session: &[u8; 32],
+        header: &[u8; HEADER_LEN],
+        body: &[u8],
+    ) -> Result<(Vec<u8>, Option<Codewords>), Error> {
+        let mut content = Vec::new();
+        let mut codewords = None;
+        self.open(session, header, body, &mut content, &mut codewords)?;
+        Ok((content, codewords))
+    }
+}
+
 /// What a malicious peer may do to its own side.
 #[cfg(test)]
 impl TripleRatchet {
@@ -279,7 +320,9 @@ impl TripleRatchet {
         content: &[u8],
         alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
     ) -> Vec<u8> {
-        self.seal_altered(envelope, content, &mut rand::rngs::SysRng, alter).unwrap()
+        let mut message = Vec::new();
+        self.seal_altered(envelope, content, &mut rand::rngs::SysRng, &mut message, alter).unwrap();
+        message
     }
 
     pub(crate) fn ec(&mut self) -> &mut EcRatchet {

@@ -306,7 +306,7 @@ fn a10_the_largest_hot_half() {
     let mut largest = 0;
     for index in 60_000..60_035 {
         alice = Session::open(&key, &alice.seal(&key)).unwrap();
-        let words = vec![Codeword { index, chunk: [0xff; 32] }];
+        let words = [Codeword { index, chunk: [0xff; 32] }].into_iter().collect();
         let message = hostile_with_codewords(&mut alice, |_, codewords| {
             *codewords = Some(Codewords { kind: CodewordKind::Vector, words });
         });

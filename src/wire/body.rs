@@ -11,6 +11,7 @@
 
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
@@ -26,7 +27,7 @@ pub(crate) const CHUNK_LEN: usize = 32;
 /// One codeword: its index and chunk.
 const CODEWORD_LEN: usize = 2 + CHUNK_LEN;
 /// As many as the count can say.
-const MAX_CODEWORDS: usize = 31;
+pub(crate) const MAX_CODEWORDS: usize = 31;
 
 /// The shortest plaintext of a body, so that the last 24 bytes of a message (the nonce of its header) are all
 /// ciphertext and tag of the body.
@@ -64,7 +65,7 @@ pub(crate) struct Codeword {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Codewords {
     pub(crate) kind: CodewordKind,
-    pub(crate) words: Vec<Codeword>,
+    pub(crate) words: ArrayVec<Codeword, MAX_CODEWORDS>,
 }
 
 /// Content shorter than this fits the first bucket, and so on.
@@ -159,17 +160,20 @@ pub(crate) fn encoded_len(content_len: usize, padding: Padding, codewords: Optio
     padding.body_len(content_len, codewords.map_or(0, |codewords| codewords.words.len()))
 }
 
-/// Takes content and codewords out of the plaintext of a body, checking every byte of the rest.
-pub(crate) fn decode(mut body: Vec<u8>) -> Result<(Vec<u8>, Option<Codewords>), Error> {
-    match parse(&body) {
-        Ok((len, codewords)) => {
+/// Leaves of the plaintext of a body the content, checking every byte of the rest; and puts the codewords into their
+/// place, where there are none. On failure nothing is left.
+pub(crate) fn decode(body: &mut Vec<u8>, codewords: &mut Option<Codewords>) -> Result<(), Error> {
+    match parse(body, codewords) {
+        Ok(len) => {
             // One allocation serves plaintext and content; what is cut off is wiped first.
             body.copy_within(LENGTH_LEN..LENGTH_LEN + len, 0);
-            if let Some(tail) = body.get_mut(len..) {
-                tail.zeroize();
+            if let Some(rest) = body.get_mut(len..) {
+                // Behind them there are zeros.
+                let taken = codewords.as_ref().map_or(0, |codewords| codewords.words.len() * CODEWORD_LEN);
+                rest.iter_mut().take(LENGTH_LEN + CODEWORD_TAG_LEN + taken).for_each(Zeroize::zeroize);
             }
             body.truncate(len);
-            Ok((body, codewords))
+            Ok(())
         }
         Err(error) => {
             body.zeroize();
@@ -178,7 +182,8 @@ pub(crate) fn decode(mut body: Vec<u8>) -> Result<(Vec<u8>, Option<Codewords>), 
     }
 }
 
-fn parse(body: &[u8]) -> Result<(usize, Option<Codewords>), Error> {
+/// The length of the content.
+fn parse(body: &[u8], codewords: &mut Option<Codewords>) -> Result<usize, Error> {
     let mut reader = Reader::new(body);
     let len = usize::try_from(reader.u32()?).map_err(|_| Error::Malformed)?;
     if len > MAX_CONTENT_LEN || body.len() < MIN_LEN {
@@ -187,21 +192,21 @@ fn parse(body: &[u8]) -> Result<(usize, Option<Codewords>), Error> {
     reader.slice(len)?;
     let tag = reader.u8()?;
     let (kind, count) = (CodewordKind::from_number(tag >> 5), usize::from(tag & 0x1f));
-    let codewords = match (kind, count) {
-        (None, 0) if tag == 0 => None,
+    match (kind, count) {
+        (None, 0) if tag == 0 => {}
         (None, _) | (Some(_), 0) => return Err(Error::Malformed),
         (Some(kind), count) => {
-            let mut words = Vec::with_capacity(count);
+            let words = &mut codewords.insert(Codewords { kind, words: ArrayVec::new() }).words;
             for _ in 0..count {
-                words.push(Codeword { index: u16::from_be_bytes(*reader.array()?), chunk: *reader.array()? });
+                let word = Codeword { index: u16::from_be_bytes(*reader.array()?), chunk: *reader.array()? };
+                words.try_push(word).map_err(|_| Error::Malformed)?;
             }
-            Some(Codewords { kind, words })
         }
-    };
+    }
     if reader.rest().iter().any(|byte| *byte != 0) {
         return Err(Error::Malformed);
     }
-    Ok((len, codewords))
+    Ok(len)
 }
 
 #[cfg(test)]
@@ -221,6 +226,13 @@ mod tests {
         encode(content, padding, codewords, &mut out);
         assert_eq!(out.len(), encoded_len(content.len(), padding, codewords));
         out
+    }
+
+    fn decode(mut body: Vec<u8>) -> Result<(Vec<u8>, Option<Codewords>), Error> {
+        let mut codewords = None;
+        let result = super::decode(&mut body, &mut codewords);
+        assert!(result.is_ok() || body.is_empty(), "nothing is left on failure");
+        result.map(|()| (body, codewords))
     }
 
     fn codewords(kind: CodewordKind, count: u16) -> Codewords {

@@ -68,7 +68,7 @@ SECRETS = {
     "identity key", "h2", "DH(IK_A, SPK_B)", "ck2", "EC root key", "PQ root secret", "header key A->B",
     "next header key B->A", "session id", "PQ root key", "PQ chain key A->B", "PQ chain key B->A",
     "ratchet private key", "DH", "EC chain key", "next header key", "EC message key", "PQ message key",
-    "body key and nonce", "header key", "header", "authenticator root", "authenticator MAC key", "KEM seed",
+    "body key", "header key", "header", "authenticator root", "authenticator MAC key", "KEM seed",
     "KEM header", "KEM header MAC", "KEM shared secret", "PQ epoch key", "KEM ct1", "KEM ct2", "KEM ciphertext MAC",
     "attachment keys",
 }  # fmt: skip
@@ -1048,8 +1048,8 @@ def forge(session, body=None, prefix=u8(KIND_RATCHET), **changes):
         assert hasattr(header, name)
         setattr(header, name, value)
     raw = header.encode()
-    key, nonce = body_key(work.sending.chain.step(), work.pq.sending.step(), raw, [])
-    sealed_body = AEAD(key, nonce, work.ad + raw, encode_body(b"x", "none") if body is None else body)
+    key = body_key(work.sending.chain.step(), work.pq.sending.step(), raw, [])
+    sealed_body = AEAD(key, subrosa.BODY_NONCE, work.ad + raw, encode_body(b"x", "none") if body is None else body)
     return prefix + XAEAD(work.sending.header_key, sealed_body[-24:], SUITE + prefix, raw) + sealed_body
 
 

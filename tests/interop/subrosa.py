@@ -1495,11 +1495,11 @@ class Session:
         header = self.next_header().encode()
         mk_ec, mk_pq = self.sending.chain.step(), self.pq.sending.step()
         codewords = self.pq.send(room(len(content), padding), drawn, trace)
-        key, nonce = body_key(mk_ec, mk_pq, header, trace)
+        key = body_key(mk_ec, mk_pq, header, trace)
         note(trace, "header key", self.sending.header_key)
         note(trace, "header", header)
 
-        sealed_body = AEAD(key, nonce, self.ad + header, encode_body(content, padding, codewords))
+        sealed_body = AEAD(key, BODY_NONCE, self.ad + header, encode_body(content, padding, codewords))
         if self.initiator and not self.answered:
             prefix = u8(KIND_INITIAL) + self.handshake
         else:
@@ -1557,8 +1557,8 @@ class Session:
         if first and (header.pq_epoch != 0 or header.pq_n != header.n):
             raise ProtocolError("Malformed", "an unanswered initiator is in epoch 0, and its counters are equal")
         mk_pq = self.pq.message_key(header, pq_keep, new)
-        key, nonce = body_key(mk_ec, mk_pq, raw, trace)
-        content, codewords = decode_body(open_AEAD(key, nonce, self.ad + raw, m.sealed_body))
+        key = body_key(mk_ec, mk_pq, raw, trace)
+        content, codewords = decode_body(open_AEAD(key, BODY_NONCE, self.ad + raw, m.sealed_body))
         # 6
         chain.see(header.incarnation, header.n)
         self._drop_chains()
@@ -1647,12 +1647,15 @@ class Session:
         self.ec_skipped = {k: mk for k, mk in self.ec_skipped.items() if k[0] in kept}
 
 
+BODY_NONCE = bytes(12)
+
+
 def body_key(mk_ec, mk_pq, header, trace):
     note(trace, "EC message key", mk_ec)
     note(trace, "PQ message key", mk_pq)
-    out = HKDF(mk_pq, mk_ec, L_MESSAGE, header, 44)
-    note(trace, "body key and nonce", out)
-    return cut(out, 32, 12)
+    key = HMAC(mk_pq, mk_ec + L_MESSAGE + header)
+    note(trace, "body key", key)
+    return key
 
 
 # 11: sessions

@@ -9,9 +9,10 @@
 
 use alloc::{vec, vec::Vec};
 
+use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::body::{CHUNK_LEN, Codeword};
+use crate::wire::body::{CHUNK_LEN, Codeword, MAX_CODEWORDS};
 
 /// x^16 in the field, reduced.
 const REDUCTION: u16 = 0x100b;
@@ -278,11 +279,15 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// The next codewords: as many as there is room for (at least one), but no more than recover the value, since they
     /// arrive together or not at all.
-    pub(crate) fn take(&mut self, code: &Code, value: &[u8], room: usize) -> Vec<Codeword> {
+    pub(crate) fn take(
+        &mut self,
+        code: &Code,
+        value: &[u8],
+        room: usize,
+        words: &mut ArrayVec<Codeword, MAX_CODEWORDS>,
+    ) {
         let (chunks, _) = value.as_chunks();
-        let count = room.clamp(1, code.chunks());
-        let mut words = Vec::with_capacity(count);
-        for _ in 0..count {
+        for _ in 0..room.clamp(1, code.chunks().min(MAX_CODEWORDS)) {
             let index = usize::from(self.next);
             if let Some(chunk) = chunks.get(index) {
                 words.push(Codeword { index: self.next, chunk: *chunk });
@@ -294,7 +299,6 @@ impl Encoder {
             }
             self.next = if index + 1 == code.stream() { 0 } else { self.next + 1 };
         }
-        words
     }
 
     /// Whether nothing has been taken yet.
@@ -314,6 +318,10 @@ impl Decoder {
     /// Takes in codewords of one message, and returns the value as soon as it can be recovered. Of codewords
     /// with the same index the first counts; more than `k` are not kept.
     pub(crate) fn collect(&mut self, code: &Code, words: &[Codeword]) -> Option<Vec<u8>> {
+        if self.words.capacity() == 0 {
+            // Once for all that come.
+            self.words.reserve_exact(code.chunks());
+        }
         for word in words {
             // In order, so that the same codewords are the same state.
             let place = self.words.binary_search_by_key(&word.index, |known| known.index);
@@ -336,6 +344,12 @@ mod tests {
     use super::*;
 
     const CODES: [Code; 6] = [code!(1), code!(2), code!(3), code!(5), code!(30), code!(36)];
+
+    fn taken(encoder: &mut Encoder, code: &Code, value: &[u8], room: usize) -> Vec<Codeword> {
+        let mut words = ArrayVec::new();
+        encoder.take(code, value, room, &mut words);
+        words.to_vec()
+    }
 
     /// The definition, slowly: schoolbook multiplication of polynomials, then long division.
     fn oracle_multiply(a: u16, b: u16) -> u16 {
@@ -433,14 +447,15 @@ mod tests {
             let value = value(code, &mut rng);
             let k = code.chunks();
             let (mut one, mut many) = (Encoder::default(), Encoder::default());
-            let stream: Vec<Codeword> = (0..5 * k + 9).flat_map(|_| one.take(code, &value, 1)).collect();
+            let stream: Vec<Codeword> =
+                (0..5 * k + 9).flat_map(|_| taken(&mut one, code, &value, 1)).collect();
             for (word, index) in stream.iter().zip((0..=2 * k as u16).cycle()) {
                 assert_eq!(word, &codeword(code, &value, index));
             }
             // However many at once, and across a restart.
             let mut together = Vec::new();
             while together.len() < 4 * k {
-                let words = many.take(code, &value, 7);
+                let words = taken(&mut many, code, &value, 7);
                 assert_eq!(words.len(), k.min(7));
                 together.extend(words);
                 many = postcard::from_bytes(&postcard::to_allocvec(&many).unwrap()).unwrap();

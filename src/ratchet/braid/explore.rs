@@ -149,8 +149,10 @@ impl<K: BraidKem> World<K> {
         let epoch = braid.epoch().unwrap();
         // The same in every world, so that the same history is the same state.
         let randomness = braid.samples().map(|_| Secret::new([epoch as u8 * 2 + side as u8; 64]));
-        let (codewords, output) = braid.send(1, randomness);
-        let message: Message = (epoch, codewords.map(|codewords| (codewords.kind as u8, codewords.words)));
+        let mut codewords = None;
+        let output = braid.send(randomness, Room { count: 1, place: &mut codewords });
+        let message: Message =
+            (epoch, codewords.map(|codewords| (codewords.kind as u8, codewords.words.to_vec())));
         self.put(side, &braid, output, keys);
         postcard::to_allocvec(&message).unwrap()
     }
@@ -160,11 +162,14 @@ impl<K: BraidKem> World<K> {
         assert!(epoch - 1 <= self.keyed[side], "the receiver has the key of the epoch that was sent in");
         let codewords = codewords.map(|(kind, words)| {
             let kind = *kinds().iter().find(|known| **known as u8 == kind).unwrap();
-            Codewords { kind, words }
+            Codewords { kind, words: words.into_iter().collect() }
         });
         let mut braid = self.side(side);
+        let (wanted, before) = (braid.wants(epoch, codewords.as_ref()), self.sides[side].clone());
         let output = braid.receive(epoch, codewords.as_ref());
+        assert!(wanted || output.is_none());
         self.put(side, &braid, output, keys);
+        assert!(wanted || self.sides[side] == before, "what is not wanted changes nothing");
     }
 
     /// Everything that can happen next: a side sends, or the network delivers, drops or duplicates.
@@ -247,7 +252,9 @@ fn late_codewords_of_the_vector_count() {
     let (mut a, mut b) = (Braid::<Toy<2, 2>>::initiate(&secret), Braid::respond(&secret));
     let send = |from: &mut Braid<_>| {
         let randomness = from.samples().map(|_| Secret::new([1; 64]));
-        from.send(1, randomness).0.unwrap()
+        let mut codewords = None;
+        from.send(randomness, Room { count: 1, place: &mut codewords });
+        codewords.unwrap()
     };
     for _ in 0..2 {
         let header = send(&mut a);

@@ -5,12 +5,11 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Braid, BraidKem, Output,
+    Braid, BraidKem, Output, Room,
     authenticator::{Epoch, authenticated},
     erasure::{Decoder, Encoder},
     material::Encapsulating,
     send_ek::KeysUnsampled,
-    words,
 };
 use crate::{
     crypto::{secret::Secret, trace},
@@ -128,8 +127,10 @@ fn second_half<K: BraidKem>(
 }
 
 impl<K: BraidKem> Ct1Sampled<K> {
-    pub(super) fn send(&mut self, room: usize) -> Option<Codewords> {
-        Some(words(&K::CT1, CodewordKind::Ct1, self.encapsulating.ct1()?, &mut self.encoder, room))
+    pub(super) fn send(&mut self, room: &mut Room<'_>) {
+        if let Some(ct1) = self.encapsulating.ct1() {
+            room.fill(&K::CT1, CodewordKind::Ct1, ct1, &mut self.encoder);
+        }
     }
 
     /// (8) The peer has the first half; (10) the vector is complete; (9) both.
@@ -162,8 +163,8 @@ impl<K: BraidKem> Ct1Sampled<K> {
 }
 
 impl EkReceivedCt1Sampled {
-    pub(super) fn send<K: BraidKem>(&mut self, room: usize) -> Codewords {
-        words(&K::CT1, CodewordKind::Ct1, &self.ct1, &mut self.encoder, room)
+    pub(super) fn send<K: BraidKem>(&mut self, room: &mut Room<'_>) {
+        room.fill(&K::CT1, CodewordKind::Ct1, &self.ct1, &mut self.encoder);
     }
 
     /// (12) The peer has the first half.
@@ -198,8 +199,8 @@ impl<K: BraidKem> Ct1Acknowledged<K> {
 }
 
 impl Ct2Sampled {
-    pub(super) fn send<K: BraidKem>(&mut self, room: usize) -> Codewords {
-        words(&K::CT2, CodewordKind::Ct2, &self.ct2, &mut self.encoder, room)
+    pub(super) fn send<K: BraidKem>(&mut self, room: &mut Room<'_>) {
+        room.fill(&K::CT2, CodewordKind::Ct2, &self.ct2, &mut self.encoder);
     }
 
     /// (13) The peer is in the next epoch: it has the key, and it is our turn to make a key pair.

@@ -5,12 +5,11 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Braid, BraidKem, Output,
+    Braid, BraidKem, Output, Room,
     authenticator::{Epoch, authenticated},
     erasure::{Decoder, Encoder},
     material::Keys,
     send_ct::NoHeaderReceived,
-    words,
 };
 use crate::{
     crypto::{secret::Secret, trace},
@@ -30,6 +29,9 @@ pub(crate) struct KeysSampled<K: BraidKem> {
     pub(super) epoch: Epoch,
     keys: Keys<K>,
     encoder: Encoder,
+    /// The header and its MAC: computed when first needed.
+    #[serde(skip)]
+    header: Vec<u8>,
 }
 
 /// The peer has the header; the vector is being sent, the first half of the ciphertext comes in.
@@ -66,20 +68,28 @@ impl KeysUnsampled {
     /// (1) Makes the key pair.
     pub(super) fn send<K: BraidKem>(self, seed: Secret<64>) -> KeysSampled<K> {
         trace!("KEM seed", seed.as_bytes());
-        KeysSampled { epoch: self.epoch, keys: Keys::new(seed), encoder: Encoder::default() }
+        KeysSampled {
+            epoch: self.epoch,
+            keys: Keys::new(seed),
+            encoder: Encoder::default(),
+            header: Vec::new(),
+        }
     }
 }
 
 impl<K: BraidKem> KeysSampled<K> {
-    pub(super) fn send(&mut self, room: usize) -> Codewords {
-        let header = K::header(self.keys.get());
-        let mac = self.epoch.header_mac(header);
-        #[cfg(test)]
-        if self.encoder.is_new() {
-            trace!("KEM header", header);
-            trace!("KEM header MAC", &mac);
+    pub(super) fn send(&mut self, room: &mut Room<'_>) {
+        if self.header.is_empty() {
+            let header = K::header(self.keys.get());
+            let mac = self.epoch.header_mac(header);
+            #[cfg(test)]
+            if self.encoder.is_new() {
+                trace!("KEM header", header);
+                trace!("KEM header MAC", &mac);
+            }
+            self.header = [header, &mac].concat();
         }
-        words(&K::HEADER, CodewordKind::Header, &[header, &mac].concat(), &mut self.encoder, room)
+        room.fill(&K::HEADER, CodewordKind::Header, &self.header, &mut self.encoder);
     }
 
     /// (2) The peer encapsulates, so it has the header.
@@ -93,8 +103,8 @@ impl<K: BraidKem> KeysSampled<K> {
 }
 
 impl<K: BraidKem> HeaderSent<K> {
-    pub(super) fn send(&mut self, room: usize) -> Codewords {
-        words(&K::VECTOR, CodewordKind::Vector, K::vector(self.keys.get()), &mut self.encoder, room)
+    pub(super) fn send(&mut self, room: &mut Room<'_>) {
+        room.fill(&K::VECTOR, CodewordKind::Vector, K::vector(self.keys.get()), &mut self.encoder);
     }
 
     /// (3) when the first half of the ciphertext is complete.
@@ -115,8 +125,8 @@ impl<K: BraidKem> HeaderSent<K> {
 }
 
 impl<K: BraidKem> Ct1Received<K> {
-    pub(super) fn send(&mut self, room: usize) -> Codewords {
-        words(&K::VECTOR, CodewordKind::VectorAck, K::vector(self.keys.get()), &mut self.encoder, room)
+    pub(super) fn send(&mut self, room: &mut Room<'_>) {
+        room.fill(&K::VECTOR, CodewordKind::VectorAck, K::vector(self.keys.get()), &mut self.encoder);
     }
 
     /// (4) The peer has gone on to the second half, so it has the vector.

@@ -27,7 +27,7 @@ impl EcKeys {
     ) -> Result<Vec<u8>, Error> {
         let header = self.open_header(message)?;
         let key = MessageSecrets::derive(&self.message_key(), &MessageKey::stolen(pq), &header);
-        key.open(session, &header, message.body).map(|(content, _)| content)
+        key.opened(session, &header, message.body).map(|(content, _)| content)
     }
 }
 
@@ -63,7 +63,7 @@ impl TripleRatchet {
     ) -> Result<Vec<u8>, Error> {
         let pq = self.pq.own_key(&Header::from_bytes(header)?)?;
         let key = MessageSecrets::derive(ec, &pq, header);
-        key.open(session, header, message.body).map(|(content, _)| content)
+        key.opened(session, header, message.body).map(|(content, _)| content)
     }
 
     /// Opens a message to this side by its PQ half and the EC keys; its codewords go to the Braid.
@@ -77,7 +77,7 @@ impl TripleRatchet {
         let header_bytes = ec.open_header(message)?;
         let pq = self.pq.receive(&cold.pq, &Header::from_bytes(&header_bytes)?, MAX_SKIPPED_KEYS)?;
         let key = MessageSecrets::derive(&ec.message_key(), &pq.message_key, &header_bytes);
-        let (content, codewords) = key.open(session, &header_bytes, message.body)?;
+        let (content, codewords) = key.opened(session, &header_bytes, message.body)?;
         self.pq.commit(&mut cold.pq, pq, codewords.as_ref(), true);
         Ok(content)
     }
@@ -101,7 +101,7 @@ impl TripleRatchet {
         let randomness = self.pq.prepare(pq_rng)?;
         let ec = self.ec.send(ec_rng)?;
         let keys = EcKeys { header_key: *ec.header_key.as_bytes(), message_key: *ec.message_key.as_bytes() };
-        let pq = self.pq.send(room, randomness)?;
+        let pq = self.pq.send(randomness, Room { count: room, place: &mut None })?;
         Ok((keys, *pq.message_key.as_bytes()))
     }
 }
