@@ -15,7 +15,7 @@
 //! | hash of files | BLAKE3 | `digest`, with `attachments` |
 //! | passphrases | Argon2id (RFC 9106) | `passphrase`, under `std` |
 //!
-//! Under `aws-lc-rs`, AWS-LC agrees, signs, verifies and decapsulates: the same bytes, faster. Seeds and coins for ML-KEM
+//! Under `aws-lc-rs`, AWS-LC agrees, signs, verifies, decapsulates and seals: the same bytes, faster. Seeds and coins for ML-KEM
 //! cannot be given to it, and it is slower at hashing what is short; so the rest stays where it is.
 //!
 //! Not its concern: which keys meet which; that is the handshake's and the ratchet's.

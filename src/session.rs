@@ -192,8 +192,8 @@ impl Session {
         Ok(message)
     }
 
-    /// [`Self::encrypt`] into a buffer of the caller's, whose content is replaced: without any allocation if it has room.
-    /// On an error it is empty.
+    /// [`Self::encrypt`] into a buffer of the caller's, whose content is replaced. On an error it is empty. If it has room
+    /// nothing is allocated, but where a ratchet takes a step.
     ///
     /// # Errors
     /// As [`Self::encrypt`].
@@ -251,10 +251,11 @@ impl Session {
         Ok(content)
     }
 
-    /// [`Self::decrypt`] into a buffer of the caller's, whose content is replaced: without any allocation if it has room
-    /// for the message, which is longer than what is in it. On an error it is empty.
+    /// [`Self::decrypt`] into a buffer of the caller's, whose content is replaced. On an error it is empty. If it has room
+    /// for the message, which is longer than what is in it, nothing is allocated, but where a ratchet takes a step or
+    /// messages are missing.
     ///
-    /// What was in the buffer is overwritten as far as the message is long, and no further: wipe it where that matters.
+    /// What was in the buffer before is not wiped: do that where it matters.
     ///
     /// # Errors
     /// As [`Self::decrypt`].

@@ -113,8 +113,15 @@ mod tests {
                 let cipher = ChaCha20Poly1305::new(&key.into());
                 let tag = cipher.encrypt_inout_detached(&nonce.into(), ad, expected[..].as_mut().into());
                 let mut sealed = text[..len].to_vec();
-                assert_eq!(seal(&key, &nonce, ad, &mut sealed)[..], tag.unwrap()[..], "{len}, {ad_len}");
+                let tag = tag.unwrap().into();
+                assert_eq!(seal(&key, &nonce, ad, &mut sealed), tag, "{len}, {ad_len}");
                 assert!(sealed == expected, "{len}, {ad_len}");
+                let mut opened = vec![0xee; len];
+                assert_eq!(open_into(&key, &nonce, ad, &sealed, &tag, &mut opened), Ok(()));
+                assert!(opened == text[..len], "{len}, {ad_len}");
+                assert_eq!(open(&key, &nonce, ad, &mut sealed, &tag), Ok(()));
+                assert!(sealed == text[..len], "{len}, {ad_len}");
+                sealed = expected.clone();
                 let tag = seal_extended(&key, &long_nonce, ad, &mut sealed);
                 let cipher = XChaCha20Poly1305::new(&key.into());
                 cipher

@@ -57,7 +57,7 @@ labels! {
     KEM_HEADER = "kem header";
     /// MAC over a KEM ciphertext.
     KEM_CIPHERTEXT = "kem ciphertext";
-    /// Body key and nonce out of both message keys.
+    /// Body key out of both message keys.
     MESSAGE = "message";
     /// Hash that gives a device its id.
     DEVICE_ID = "device id";

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
+use zeroize::Zeroize;
+
 use super::TAG_LEN;
 use crate::Error;
 
@@ -61,7 +63,11 @@ pub(crate) fn open_into(
 ) -> Result<(), Error> {
     let nonce = Nonce::assume_unique_for_key(*nonce);
     let opened = cipher(key).open_separate_gather(nonce, Aad::from(associated_data), encrypted, tag, out);
-    opened.map_err(|_| Error::Unauthentic)
+    // What is left there on failure is not specified.
+    opened.map_err(|_| {
+        out.zeroize();
+        Error::Unauthentic
+    })
 }
 
 fn cipher(key: &[u8; 32]) -> LessSafeKey {

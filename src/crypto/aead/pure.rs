@@ -130,23 +130,24 @@ impl Short {
     /// Poly1305 of both and their lengths, which fit into `N` bytes. (Inlined, the largest would be in every frame.)
     #[inline(never)]
     fn tag_within<const N: usize>(&self, associated_data: &[u8], encrypted: &[u8]) -> [u8; TAG_LEN] {
+        // What would not fit would not be authenticated.
+        const { assert!(N.is_multiple_of(MAC_BLOCK_LEN) && MAX_SHORT_AD_LEN.is_multiple_of(MAC_BLOCK_LEN)) }
         let mut text = [0; N];
-        let (start, end) = {
-            let start = associated_data.len().next_multiple_of(MAC_BLOCK_LEN);
-            (start, start + encrypted.len().next_multiple_of(MAC_BLOCK_LEN))
-        };
+        let start = associated_data.len().next_multiple_of(MAC_BLOCK_LEN);
+        let end = start + encrypted.len().next_multiple_of(MAC_BLOCK_LEN);
         let lengths = [associated_data.len() as u64, encrypted.len() as u64].map(u64::to_le_bytes);
         for (at, part) in [(0, associated_data), (start, encrypted), (end, lengths.as_flattened())] {
-            if let Some(place) = text.get_mut(at..at + part.len()) {
-                place.copy_from_slice(part);
-            }
+            #[allow(
+                clippy::indexing_slicing,
+                reason = "a part of the MAC that is left out must not go unnoticed"
+            )]
+            text[at..at + part.len()].copy_from_slice(part);
         }
         let mut tag = [0; TAG_LEN];
-        let text_len = end + LENGTHS_LEN;
+        #[allow(clippy::indexing_slicing, reason = "the lengths have just been written before this place")]
+        let whole = &text[..end + LENGTHS_LEN];
         #[allow(clippy::expect_used, reason = "fails above 4 GiB only")]
-        libcrux_poly1305::mac(&self.mac_key, text.get(..text_len).unwrap_or_default(), &mut tag)
-            .ok()
-            .expect("far below the limit of the MAC");
+        libcrux_poly1305::mac(&self.mac_key, whole, &mut tag).ok().expect("far below the limit of the MAC");
         // The header is in the associated data of a body.
         text.iter_mut().take(start).for_each(Zeroize::zeroize);
         tag
