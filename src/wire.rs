@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod codec;
 pub(crate) mod header;
 pub(crate) mod message;
+pub(crate) mod padme;
 pub(crate) mod text;
 
 pub use body::{MAX_CONTENT_LEN, Padding};

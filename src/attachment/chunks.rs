@@ -19,7 +19,7 @@ use super::{
 };
 use crate::crypto::{
     aead::{self, TAG_LEN},
-    digest::{Block, Tree},
+    digest::{BLOCK_LEN, Block, Tree},
     kdf::{self, Label},
     random,
     secret::{Secret, constant_time_eq},
@@ -98,6 +98,7 @@ impl Keys {
 
     /// What a chunk, as it is in the file, adds to the digest.
     pub(super) fn hash(&self, chunk: u64, file: &[u8]) -> Block {
+        const { assert!(CHUNK_LEN as u64 == BLOCK_LEN, "a chunk is a block of the digest") }
         let front: &[u8] = if chunk == 0 { &self.commitment } else { &[] };
         if self.layout.chunks() == 1 { Block::only([front, file]) } else { Block::new(chunk, [front, file]) }
     }

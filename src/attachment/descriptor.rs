@@ -15,7 +15,7 @@ use core::{fmt, ops::Range};
 use super::layout::{CHUNK_LEN, Layout};
 use crate::{
     Error,
-    crypto::secret::Secret,
+    crypto::secret::{Secret, constant_time_eq},
     wire::codec::{Kind, Reader, serde_by_bytes},
 };
 
@@ -272,7 +272,10 @@ impl Clone for AttachmentDescriptor {
 
 impl PartialEq for AttachmentDescriptor {
     fn eq(&self, other: &Self) -> bool {
-        self.to_bytes() == other.to_bytes()
+        constant_time_eq(self.key.as_bytes(), other.key.as_bytes())
+            && (self.layout, &self.digest) == (other.layout, &other.digest)
+            && (&self.media_type, &self.file_name) == (&other.media_type, &other.file_name)
+            && self.thumbnail == other.thumbnail
     }
 }
 

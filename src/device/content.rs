@@ -175,6 +175,11 @@ impl<'a> Text<'a> {
         out
     }
 
+    /// Content and attachments.
+    pub(super) fn into_owned(self) -> (Vec<u8>, Vec<AttachmentDescriptor>) {
+        (self.content.to_vec(), self.attachments.into_owned())
+    }
+
     fn decode(mut reader: Reader<'a>) -> Result<Self, Error> {
         let count = reader.u8()?.into();
         if count > MAX_ATTACHMENTS {

@@ -110,12 +110,12 @@ impl<S: Store> Work<'_, S> {
         let (id, resent) = (body.id, body.resent);
         let event = match Meaning::decode(body) {
             Ok(Some(Meaning::Message(text))) => {
-                let (content, attachments) = (text.content.to_vec(), text.attachments.into_owned());
+                let (content, attachments) = text.into_owned();
                 Event::Message { id, content, attachments, resent }
             }
             Ok(Some(Meaning::Sent { to, text })) if sender.user == *own => {
                 self.note_contact(&to)?;
-                let (content, attachments) = (text.content.to_vec(), text.attachments.into_owned());
+                let (content, attachments) = text.into_owned();
                 Event::SentElsewhere { id, to, content, attachments }
             }
             Ok(Some(Meaning::Trust { user, trust, since })) if sender.user == *own => {

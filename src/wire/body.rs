@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::codec::Reader;
+use super::{codec::Reader, padme::padme};
 use crate::Error;
 
 /// The length field of the content.
@@ -96,7 +96,7 @@ impl Padding {
             Self::Buckets => {
                 let least = framed + CODEWORD_LEN;
                 let bucket = BUCKETS.into_iter().find(|bucket| least <= *bucket);
-                bucket.unwrap_or_else(|| padme(least))
+                bucket.unwrap_or_else(|| padme(least as u64) as usize)
             }
         }
     }
@@ -117,14 +117,6 @@ impl Padding {
             }
         }
     }
-}
-
-/// Padmé: rounds up so that the length has no more significant bits than its exponent has binary digits.
-fn padme(len: usize) -> usize {
-    let exponent = usize::BITS - 1 - len.leading_zeros();
-    let significant = u32::BITS - exponent.leading_zeros();
-    let granule = 1 << (exponent - significant);
-    len.next_multiple_of(granule)
 }
 
 impl CodewordKind {

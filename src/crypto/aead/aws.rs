@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-
 use zeroize::Zeroize;
 
 use super::TAG_LEN;

@@ -57,15 +57,7 @@ pub(crate) fn open(
     buffer: &mut [u8],
     tag: &[u8; TAG_LEN],
 ) -> Result<(), Error> {
-    if is_short(associated_data, buffer) {
-        let mut short = Short::new(key, nonce);
-        short.check(associated_data, buffer, tag)?;
-        short.stream.apply_keystream(buffer);
-        return Ok(());
-    }
-    ChaCha20Poly1305::new(key.into())
-        .decrypt_inout_detached(nonce.into(), associated_data, buffer.into(), tag.into())
-        .map_err(|_| Error::Unauthentic)
+    open_buffer(key, nonce, associated_data, buffer.into(), tag)
 }
 
 /// Decrypts `encrypted` into `out`, which has its length; on failure that has nothing of the plaintext.
@@ -77,11 +69,22 @@ pub(crate) fn open_into(
     tag: &[u8; TAG_LEN],
     out: &mut [u8],
 ) -> Result<(), Error> {
-    let mut buffer = InOutBuf::new(encrypted, out).map_err(|_| Error::Unauthentic)?;
-    if is_short(associated_data, encrypted) {
+    let buffer = InOutBuf::new(encrypted, out).map_err(|_| Error::Unauthentic)?;
+    open_buffer(key, nonce, associated_data, buffer, tag)
+}
+
+/// In place, or from one into another.
+fn open_buffer(
+    key: &[u8; 32],
+    nonce: &[u8; 12],
+    associated_data: &[u8],
+    buffer: InOutBuf<'_, '_, u8>,
+    tag: &[u8; TAG_LEN],
+) -> Result<(), Error> {
+    if is_short(associated_data, buffer.get_in()) {
         let mut short = Short::new(key, nonce);
-        short.check(associated_data, encrypted, tag)?;
-        short.stream.apply_keystream_inout(buffer.reborrow());
+        short.check(associated_data, buffer.get_in(), tag)?;
+        short.stream.apply_keystream_inout(buffer);
         return Ok(());
     }
     ChaCha20Poly1305::new(key.into())
