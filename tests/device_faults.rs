@@ -12,7 +12,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::world::{Fail, Phone, Server, TestClock, texts};
-use subrosa::{Device, DeviceError, Draft, Error, Event, MessageId, Outgoing, Received};
+use subrosa::{Device, DeviceError, Draft, Error, Event, MessageId, Outgoing, Received, Settings};
 
 /// An app that keeps a history, as an app does: what came in, by id, and whether it was marked as redelivered.
 #[derive(Default)]
@@ -184,4 +184,41 @@ fn a17_every_call_of_the_store_fails_once() {
             assert_eq!(world.failures, 1, "call {call}, {fail:?}");
         }
     }
+}
+
+/// Number of the table of what may be asked for.
+const RESEND: u8 = 13;
+
+/// What is kept is many records, and goes in more commits than the setting: it goes, wherever the app is stopped.
+#[test]
+fn a17_what_is_kept_goes_with_the_setting() {
+    let mut settings = Settings::default();
+    settings.resend = false;
+    let (mut stopped, mut done) = (0, false);
+    for call in 0.. {
+        for fail in [Fail::Before, Fail::After] {
+            let (clock, mut server) = (TestClock::default(), Server::default());
+            let mut alice = Phone::new(&clock, &mut server);
+            let bob = Phone::new(&clock, &mut server);
+            alice.say(&mut server, &bob.user(), "hello");
+            (0..120).for_each(|_| drop(alice.device.send(&bob.user(), b"kept").unwrap()));
+            assert_eq!(alice.store.count(RESEND), 121);
+            alice.store.fail_at(alice.store.calls() + call, fail);
+            let result = alice.device.set_settings(settings);
+            done = result.is_ok();
+            assert!(done || matches!(result, Err(DeviceError::Store(_))), "{result:?}");
+            alice.restart();
+            alice.device.maintain().unwrap();
+            let kept = alice.store.count(RESEND);
+            // Either it was not set, and nothing is gone; or it was, and nothing is left.
+            alice.device.send(&bob.user(), b"kept, or not").unwrap();
+            let expected = if alice.store.count(RESEND) > kept { 121 } else { 0 };
+            assert_eq!(kept, expected, "stopped at call {call}, {fail:?}");
+            stopped += u32::from(kept == 0 && !done);
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(stopped > 2, "between the setting and the end");
 }

@@ -137,7 +137,8 @@ impl<S: Store> Device<S> {
         })
     }
 
-    /// Changes how this device works. Without resending, what was kept for it is deleted.
+    /// Changes how this device works. Without resending, what was kept for it is deleted: in commits of their own, and by
+    /// [`maintain`](Self::maintain) if that was cut off.
     ///
     /// # Errors
     /// [`DeviceError::Store`].
@@ -155,26 +156,30 @@ impl<S: Store> Device<S> {
     /// # Errors
     /// [`DeviceError::Store`].
     pub fn holds_root_key(&self) -> Result<bool, DeviceError> {
-        let me = self.vault.read::<Me>(&self.vault.id(Me::TABLE, ONLY))?;
-        Ok(me.is_some_and(|(_, me)| me.root.is_some()))
+        Ok(self.me()?.is_some_and(|me| me.root.is_some()))
     }
 
     /// What has to be done now and then: call it at every start and once a day, and after receiving what was waiting.
     /// Prekeys and the list of devices are renewed when they are due; what was kept for 14 days is deleted. If this device
     /// holds the root key, the user's other devices are told of a new list: that
-    /// is in the outbox.
+    /// is in the outbox. Deleting is in commits of its own, each whole by itself.
     ///
     /// # Errors
     /// [`DeviceError::Store`].
     pub fn maintain(&mut self) -> Result<Tasks, DeviceError> {
         let now = (self.clock)();
-        self.sweep(|record: &ResendRecord| record.sent.is_over(RESEND_PERIOD, now))?;
+        let keeps = self.me()?.is_none_or(|me| me.settings.resend);
+        self.sweep(|record: &ResendRecord| !keeps || record.sent.is_over(RESEND_PERIOD, now))?;
         self.sweep(|link: &LinkRecord| link.began.is_over(LINK_PERIOD, now))?;
         let stale = |bundle: &BundleRecord| {
             PreKeyBundle::from_bytes(&bundle.bytes).map_or(true, |bundle| now > bundle.not_after())
         };
         self.sweep(stale)?;
         self.run(|work, context, _| work.maintain(context))
+    }
+
+    fn me(&self) -> Result<Option<Me>, DeviceError> {
+        Ok(self.vault.read(&self.vault.id(Me::TABLE, ONLY))?.map(|(_, me)| me))
     }
 
     /// Deletes records of a table page by page: they may be many.
