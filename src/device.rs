@@ -5,8 +5,9 @@
 //! app ── send ─┴─> outbox ──> transport ──> receive ──> inbox ──> app: acknowledge
 //!                    sent <── server has it
 //! ```
-//! Every call is one commit of the store. A message leaves only after the state that made it is durable, and stays in
-//! the outbox until the app says that the server has it; what came in stays in the inbox until the app acknowledges it.
+//! Every call that changes anything is one commit of the store. A message leaves only after the state that made it is durable,
+//! and stays in the outbox until the app says that the server has it; what came in stays in the inbox until the app
+//! acknowledges it.
 //!
 //! Not its concern: networking; what the app's content means.
 
@@ -65,7 +66,9 @@ use records::{BundleRecord, Table};
 use vault::Vault;
 use work::Work;
 
-/// A device of a user, over a store. Every call is one commit: it has happened whole, or not at all.
+/// A device of a user, over a store. Every call that changes anything is one commit: it has happened whole, or not at all.
+/// Three may take several, each of which is whole: [`receive_many`](Self::receive_many) around what cannot be read,
+/// and [`maintain`](Self::maintain) and [`set_settings`](Self::set_settings) for what they delete.
 ///
 /// What an app does when it starts, after a crash as well as after a good night, is always the same:
 ///

@@ -63,6 +63,7 @@ struct Inner {
     records: BTreeMap<RecordId, Record>,
     position: u64,
     calls: u64,
+    writes: u64,
     fail: Option<(u64, Fail)>,
 }
 
@@ -88,6 +89,11 @@ impl TestStore {
     /// How often the store was called.
     pub fn calls(&self) -> u64 {
         self.inner().calls
+    }
+
+    /// How many commits changed something.
+    pub fn writes(&self) -> u64 {
+        self.inner().writes
     }
 
     /// The call with this number fails.
@@ -169,6 +175,7 @@ impl Store for TestStore {
                 return Err(StoreError::Conflict);
             }
         }
+        inner.writes += u64::from(changes.iter().any(|change| change.action != Action::Keep));
         for change in changes {
             match &change.action {
                 Action::Keep => {}
