@@ -24,6 +24,8 @@ mod layout;
 mod reader;
 #[cfg(all(feature = "attachments", feature = "std"))]
 mod reseal;
+#[cfg(all(test, feature = "attachments", feature = "std"))]
+mod salamander;
 #[cfg(all(test, feature = "attachments"))]
 mod vectors;
 #[cfg(all(feature = "attachments", feature = "std"))]

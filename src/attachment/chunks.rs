@@ -103,6 +103,12 @@ impl Keys {
         if self.layout.chunks() == 1 { Block::only([front, file]) } else { Block::new(chunk, [front, file]) }
     }
 
+    /// Key and nonce of a chunk.
+    #[cfg(all(test, feature = "std"))]
+    pub(super) fn for_chunk(&self, chunk: u64) -> (&[u8; 32], [u8; 12]) {
+        (self.chunk_key.as_bytes(), self.nonce(chunk))
+    }
+
     fn nonce(&self, chunk: u64) -> [u8; 12] {
         // The layout has at most 2^32 chunks.
         let [_, _, _, _, a, b, c, d] = chunk.to_be_bytes();

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "aws-lc-rs")]
 mod aws;
+#[cfg(test)]
+pub(crate) mod collision;
 #[cfg(not(feature = "aws-lc-rs"))]
 mod pure;
 

@@ -320,7 +320,10 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::roster::fixture::{device, list, root};
+    use crate::{
+        crypto::aead::collision,
+        roster::fixture::{device, list, root},
+    };
 
     fn contents(settings: &Settings) -> Vec<u8> {
         let alice = root(1);
@@ -397,6 +400,47 @@ mod tests {
             for other in others {
                 assert!(is_bad(Backup::open(&bytes, &other)));
             }
+        }
+    }
+
+    /// A backup that the AEAD opens under the keys of two passphrases, or of two recovery keys: what would tell a server, by
+    /// whether it opens, about many guesses at once. Only the lock whose commitment it has gets as far as the AEAD.
+    #[test]
+    fn a45_a_backup_under_two_keys() {
+        let keys = [RecoveryKey::fixed([1; 32]), RecoveryKey::fixed([2; 32])];
+        let by_words = ["correct horse", "battery staple"].map(BackupLock::Passphrase);
+        for locks in [by_words, keys.each_ref().map(BackupLock::Key)] {
+            let [(lock, key), (_, other)] = locks.map(|lock| lock.lock(&parameters()).unwrap());
+            let head = [&[Kind::Backup.tag()], &lock[..]].concat();
+            let start = head.len() + 24;
+            // The device id, behind the seed of the root key, may be anything.
+            let bytes = (0_u8..=255).find_map(|attempt| {
+                let nonce = [attempt; 24];
+                let plain = contents(&Settings::default());
+                let mut bytes = sealing::seal(&key, Nonce::fixed(nonce), &head, &plain);
+                let tag = collision::under_two_keys_extended(
+                    [key.as_bytes(), other.as_bytes()],
+                    &nonce,
+                    &head,
+                    &mut bytes[start..start + plain.len()],
+                    32,
+                )?;
+                bytes[start + plain.len()..].copy_from_slice(&tag);
+                Some(bytes)
+            });
+            let bytes = bytes.unwrap();
+            let behind = |len| {
+                let mut reader = Reader::new(&bytes);
+                reader.slice(len).unwrap();
+                reader
+            };
+            for key in [&key, &other] {
+                assert!(sealing::open(key, &head, behind(head.len())).is_ok(), "it opens under both");
+            }
+            assert!(Backup::open(&bytes, &locks[0]).is_ok());
+            assert!(is_bad(Backup::open(&bytes, &locks[1])));
+            assert!(locks[0].unlock(&mut behind(1)).is_ok());
+            assert!(is_bad(locks[1].unlock(&mut behind(1))), "before anything is opened");
         }
     }
 
