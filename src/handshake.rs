@@ -15,6 +15,9 @@
 //!
 //! Not its concern: messages, sessions, storage.
 
+#[cfg(test)]
+pub(crate) mod outsider;
+
 use alloc::vec::Vec;
 
 use rand::TryCryptoRng;

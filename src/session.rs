@@ -10,6 +10,8 @@
 
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod impostor;
 mod state;
 #[cfg(test)]
 mod thief;
@@ -26,7 +28,7 @@ use crate::{
         random,
         secret::{scrub_deep_stack, scrub_stack},
     },
-    handshake,
+    handshake::{self, SessionSecrets},
     ratchet::{Cold, Envelope, TripleRatchet},
     sealed,
     wire::{
@@ -503,6 +505,16 @@ impl Session {
         rng: &mut impl TryCryptoRng,
     ) -> Result<Self, Error> {
         let (part, secrets) = handshake::initiate(identity, bundle, payload, rng)?;
+        Self::begin(part, secrets, bundle, rng)
+    }
+
+    /// The initiator's session, out of a handshake.
+    fn begin(
+        part: Vec<u8>,
+        secrets: SessionSecrets,
+        bundle: &VerifiedBundle,
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Self, Error> {
         let hot = Hot {
             id: SessionId(secrets.session_id),
             associated_data: secrets.associated_data,

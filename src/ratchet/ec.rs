@@ -144,7 +144,7 @@ struct NewTurn {
 }
 
 /// KDF_RK_HE: (RK, CK, NHK) = HKDF(salt RK, ikm DH output), 96 bytes.
-fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
+pub(super) fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
     trace!("DH", agreement.as_bytes());
     let derived: Secret<96> = kdf::derive(root.as_bytes(), agreement.as_bytes(), Label::EC_ROOT, [&[], &[]]);
     let [root, chain_key, next_header_key] = kdf::split(&derived);

@@ -91,7 +91,7 @@ pub(crate) struct PqReceipt {
 }
 
 /// The root and both chains that follow from a root and a secret: (root, CK A->B, CK B->A).
-fn root_step(root: &[u8; 32], secret: &[u8; 32], label: Label) -> (PqRootKey, [Secret<32>; 2]) {
+pub(super) fn root_step(root: &[u8; 32], secret: &[u8; 32], label: Label) -> (PqRootKey, [Secret<32>; 2]) {
     let derived: Secret<96> = kdf::derive(root, secret, label, [&[], &[]]);
     let [root, initiator, responder] = kdf::split(&derived);
     trace!("PQ root key", root.as_bytes());

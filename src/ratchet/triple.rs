@@ -10,6 +10,8 @@
 //! back) still have different keys: their incarnation differs.
 
 #[cfg(test)]
+mod recording;
+#[cfg(test)]
 pub(crate) mod thief;
 
 use alloc::{boxed::Box, vec::Vec};
