@@ -553,6 +553,43 @@ mod tests {
         assert!(is_bad(open_offer(&phone, &Secret::new([1; 32]), &offer)));
     }
 
+    /// Who has photographed the code and sees all that passes has everything but a private key: not that of the new device,
+    /// nor that of the offer. He can do no better than to guess what they agree on.
+    #[test]
+    fn who_has_the_code_alone_reads_nothing() {
+        let (phone, his) = (device(1), AgreementKey::from_seed(&Secret::new([7; 32])));
+        let (keys, offer) = offered(&phone);
+        let claim = roster::claim(&phone, root(1).user_id());
+        let reply = keys.write_reply(nonce(), &DeviceId::of(phone.identity_key()), &claim);
+        let grant = keys.write_grant(nonce(), &granted());
+        let code = write_code(phone.identity_key(), &secret());
+
+        let (identity, secret) = read_code(&code).unwrap();
+        let (ephemeral, head, sealed) = read_head::<32, 33>(&offer).unwrap();
+        let ephemeral = AgreementPublic::from_bytes(ephemeral).unwrap();
+        let (_, reply_head, sealed_reply) = read_reply(&reply).unwrap();
+        let opened = |agreed: &Secret<32>| {
+            let keys = LinkKeys::derive(&secret, agreed, &identity, &ephemeral);
+            [
+                sealing::open(&keys.offer, head, sealed).is_ok(),
+                keys.open_reply(reply_head, sealed_reply).is_ok(),
+                keys.open_grant(&grant).is_ok(),
+            ]
+        };
+        let guesses = [
+            Secret::new([0; 32]),
+            his.agree(&ephemeral).unwrap(),
+            his.agree(identity.agreement()).unwrap(),
+            Secret::new(*ephemeral.as_bytes()),
+            Secret::new(*identity.agreement().as_bytes()),
+        ];
+        for guess in &guesses {
+            assert_eq!(opened(guess), [false; 3]);
+        }
+        // Whose the code is reads it all.
+        assert_eq!(opened(&phone.agreement().agree(&ephemeral).unwrap()), [true; 3]);
+    }
+
     /// Of every message: each byte, each length, one byte more.
     fn damaged(good: &[u8], opens: impl Fn(&[u8]) -> Result<(), DeviceError>) {
         opens(good).unwrap();
