@@ -153,6 +153,59 @@ fn old_forked_and_garbled_certificates_are_refused() {
     assert_eq!(refusal(twin.send(&mut victim, &payload(twin.certificate(&other)))), Refusal::Forked);
 }
 
+/// The replay record of the signed prekey is full. Strangers without a one-time prekey are refused, nobody else; the app is
+/// told to publish another prekey.
+#[test]
+fn a46_friends_get_through_beside_a_full_replay_record() {
+    use crate::keys::Fingerprint;
+    let (mut victim, mut friend, mut other) = (device(), device(), device());
+    let user = victim.user();
+    let public = victim.publication(0).unwrap();
+    victim.published(&public).unwrap();
+    assert!(!victim.maintain().unwrap().publish);
+    let bundle = |one_time: Option<usize>| {
+        let one_time = one_time.map(|index| public.one_time_prekeys[index].clone());
+        PreKeyBundle::new(public.identity_key, public.signed_prekey.clone(), one_time).to_bytes()
+    };
+    friend.provide(&public.list.to_bytes()).unwrap();
+    friend.provide(&bundle(Some(0))).unwrap();
+    let hello = friend.send(&user, b"hello").unwrap();
+    victim.receive(&hello[0].bytes, None).unwrap();
+    victim
+        .run(|work, _, _| {
+            let prekeys = work.prekeys()?.change().ok_or(DeviceError::Damaged)?;
+            for number in 0..16_384_u32 {
+                let mut transcript = [0; 32];
+                transcript[..4].copy_from_slice(&number.to_be_bytes());
+                prekeys.used(&public.signed_prekey.id(), None, Fingerprint::of(&transcript));
+            }
+            Ok(())
+        })
+        .unwrap();
+    // A stranger without a one-time prekey, a friend of before, and somebody new with a one-time prekey.
+    other.provide(&public.list.to_bytes()).unwrap();
+    other.provide(&bundle(None)).unwrap();
+    let refused = other.send(&user, b"buy!").unwrap();
+    let result = victim.receive(&refused[0].bytes, None);
+    assert!(matches!(result, Err(DeviceError::Message(crate::Error::ReplayRecordFull))), "{result:?}");
+    let on = friend.send(&user, b"and on").unwrap();
+    assert_eq!(victim.receive(&on[0].bytes, None).unwrap().len(), 1);
+    let mut new = device();
+    new.provide(&public.list.to_bytes()).unwrap();
+    new.provide(&bundle(Some(1))).unwrap();
+    let first = new.send(&user, b"who I am").unwrap();
+    assert_eq!(victim.receive(&first[0].bytes, None).unwrap().len(), 2);
+    // Another prekey: the next stranger gets in again.
+    assert!(victim.maintain().unwrap().publish);
+    let anew = victim.publication(100).unwrap();
+    assert_ne!(anew.signed_prekey.id(), public.signed_prekey.id());
+    let mut late = device();
+    late.provide(&anew.list.to_bytes()).unwrap();
+    late.provide(&PreKeyBundle::new(anew.identity_key, anew.signed_prekey, None).to_bytes()).unwrap();
+    let message = late.send(&user, b"me, too").unwrap();
+    assert!(victim.receive(&message[0].bytes, None).is_ok());
+}
+
 /// A user with ever new devices, whose list never comes.
 #[test]
 fn a46_one_user_has_no_more_devices_than_a_list() {

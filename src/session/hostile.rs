@@ -106,6 +106,88 @@ fn a01_a02_bad_ratchet_keys_are_refused() {
     }
 }
 
+/// A public key with a point of small order added, for each of the seven.
+fn with_torsion(key: &[u8; 32]) -> Vec<[u8; 32]> {
+    use curve25519_dalek::{constants::EIGHT_TORSION, montgomery::MontgomeryPoint};
+    let point = MontgomeryPoint(*key).to_edwards(0).unwrap();
+    EIGHT_TORSION[1..].iter().map(|torsion| (point + torsion).to_montgomery().to_bytes()).collect()
+}
+
+/// What is added agrees on the same secret, as private keys are multiples of eight. So somebody in between would gain by it
+/// if keys were told apart by what they agree on: they are by their bytes, all of which are authenticated.
+#[test]
+fn a02_torsion_is_noticed_or_harmless() {
+    let mut pair = Pair::new();
+    let message = pair.initiate().encrypt(b"first").unwrap();
+    let ephemeral: [u8; 32] = message[18..50].try_into().unwrap();
+    let before = pair.prekeys.seal(&StorageKey::from_bytes(&[1; 32]));
+    for torsioned in with_torsion(&ephemeral) {
+        let bob = pair.bob.agreement();
+        let agreed = [ephemeral, torsioned]
+            .map(|key| *bob.agree(&AgreementPublic::from_bytes(&key).unwrap()).unwrap().as_bytes());
+        assert!(ephemeral != torsioned && agreed[0] == agreed[1]);
+        let forged = [&message[..18], &torsioned, &message[50..]].concat();
+        let refused = Session::accept(&pair.bob, &mut pair.prekeys, &forged);
+        assert_eq!(refused.err(), Some(Error::Unauthentic));
+    }
+    assert_eq!(pair.prekeys.seal(&StorageKey::from_bytes(&[1; 32])), before);
+    // From the peer itself it is as good a ratchet key as any.
+    let (mut alice, mut bob) = pair.established();
+    for index in 0..7 {
+        exchange(&mut alice, &mut bob);
+        let torsioned = hostile(&mut bob, |header| {
+            let key = header[..32].try_into().unwrap();
+            header[..32].copy_from_slice(&with_torsion(&key)[index]);
+        });
+        assert_eq!(alice.decrypt(&torsioned).unwrap(), b"hostile");
+        exchange(&mut alice, &mut bob);
+        exchange(&mut bob, &mut alice);
+    }
+}
+
+/// Strangers have filled the replay record of the signed prekey: who has a one-time prekey is not concerned, nor is who
+/// has a session, nor who writes to the next signed prekey.
+#[test]
+fn a46_a_full_replay_record_stops_last_resort_initiations_alone() {
+    use crate::keys::Fingerprint;
+    let mut pair = Pair::new();
+    let key = StorageKey::from_bytes(&[1; 32]);
+    let (mut friend, mut with_friend) = pair.established();
+    pair.prekeys.refill(&pair.bob, 1).unwrap();
+    let with_one_time = pair.bundle();
+    let last_resort = pair.bundle();
+    assert!(with_one_time.has_one_time_prekey() && !last_resort.has_one_time_prekey());
+    // As strangers would do, but for the handshakes.
+    let signed = last_resort.signed_prekey().id();
+    for number in 1..16_384_u32 {
+        let mut transcript = [0; 32];
+        transcript[..4].copy_from_slice(&number.to_be_bytes());
+        pair.prekeys.used(&signed, None, Fingerprint::of(&transcript));
+    }
+    pair.prekeys = PreKeys::open(&key, &pair.prekeys.seal(&key)).unwrap();
+    assert!(!pair.prekeys.rotation_due(NOW));
+    let first_of = |bundle| Session::initiate(&pair.alice, bundle).unwrap().encrypt(b"first").unwrap();
+    let (last, refused) = (first_of(&last_resort), first_of(&last_resort));
+    let good = first_of(&with_one_time);
+    assert!(Session::accept(&pair.bob, &mut pair.prekeys, &last).is_ok());
+    assert!(pair.prekeys.rotation_due(NOW));
+    for again in [false, true] {
+        let before = pair.prekeys.seal(&key);
+        for (message, error) in [(&refused, Error::ReplayRecordFull), (&last, Error::Replayed)] {
+            assert_eq!(Session::accept(&pair.bob, &mut pair.prekeys, message).err(), Some(error));
+        }
+        assert_eq!(pair.prekeys.seal(&key), before);
+        exchange(&mut friend, &mut with_friend);
+        if !again {
+            assert!(Session::accept(&pair.bob, &mut pair.prekeys, &good).is_ok());
+            pair.prekeys.rotate(&pair.bob, NOW).unwrap();
+            let anew = pair.prekeys.bundle().verify(NOW).unwrap();
+            let message = Session::initiate(&pair.alice, &anew).unwrap().encrypt(b"first").unwrap();
+            assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
+        }
+    }
+}
+
 #[test]
 fn a01_bundle_keys_of_small_order_are_refused() {
     let pair = Pair::new();
