@@ -225,6 +225,29 @@ fn a16_numbers_used_twice_are_reported_by_both() {
     alice.say(&mut world.server, &bob.user(), "so I was");
     let received = bob.poll(&mut world.server);
     assert_eq!(texts(&received), ["so I was"]);
+    // What was sent under the number does not come any more: Bob has one with it.
+    world.clock.advance(120);
+    bob.say(&mut world.server, &alice.user(), "anything else?");
+    alice.poll(&mut world.server);
+    assert_eq!(alice.device.outbox().count(), 0);
+}
+
+/// Who was put back learns it from the first acknowledgement of what it does not remember.
+#[test]
+fn a16_who_was_put_back_gets_to_know() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "remembered");
+    bob.poll(&mut world.server);
+    let snapshot = alice.store.snapshot();
+    for text in ["forgotten", "forgotten, too"] {
+        alice.say(&mut world.server, &bob.user(), text);
+        assert_eq!(bob.texts(&mut world.server), [text]);
+    }
+    alice.put_back(&snapshot);
+    bob.say(&mut world.server, &alice.user(), "I have both");
+    let received = alice.poll(&mut world.server);
+    assert_eq!(texts(&received), ["I have both"]);
+    assert_eq!(events(&received), [&Event::RolledBack]);
 }
 
 #[test]
@@ -262,6 +285,45 @@ fn a19_lists_forged_old_forked_or_expired_are_refused() {
     alice.device.maintain().unwrap();
     alice.publish(&mut world.server);
     bob.device.provide(&world.server.list(&alice.user()).unwrap()).unwrap();
+}
+
+/// There are two lists of one version, since a root key was used twice. Bob was shown the one that Alice does not have:
+/// each of the two finds out by the other's next message, whoever writes first; and by every further one.
+#[test]
+fn a19_two_lists_of_one_version_show_to_both() {
+    for first in [0, 1] {
+        let (mut world, mut alice, mut bob) = acquainted();
+        let before = alice.store.snapshot();
+        link(&mut alice, &mut world.server);
+        let mut put_back = Phone {
+            device: Device::open(before.clone(), world.clock.config()).unwrap(),
+            store: before,
+            clock: world.clock.clone(),
+        };
+        let mut other_server = Server::default();
+        link(&mut put_back, &mut other_server);
+        bob.device.provide(&other_server.list(&alice.user()).unwrap()).unwrap();
+        let users = [alice.user(), bob.user()];
+        let mut phones = [alice, bob];
+        for side in [first, 1 - first, first, 1 - first] {
+            let server = &mut world.server;
+            // Of the devices of the other list there is no bundle here.
+            while let Err(error) = phones[side].device.send(&users[1 - side], b"how are you?") {
+                let DeviceError::Missing(missing) = error else { panic!("{error}") };
+                for address in &missing.bundles {
+                    match server.bundle(address) {
+                        Some(bundle) => drop(phones[side].device.provide(&bundle).unwrap()),
+                        None => phones[side].device.unreachable(address).unwrap(),
+                    }
+                }
+            }
+            phones[side].push(server);
+            let received = phones[1 - side].poll(server);
+            assert_eq!(texts(&received), ["how are you?"], "it is still somebody known");
+            let forked = Event::ListRefused(Refusal::Forked);
+            assert!(events(&received).contains(&&forked), "to {}: {received:?}", 1 - side);
+        }
+    }
 }
 
 #[test]
@@ -395,6 +457,50 @@ fn a_wrong_key_and_damaged_records_are_told_apart() {
     alice.store.damage(2, |value| value[30] ^= 1);
     let opened = Device::open(alice.store.clone(), alice.clock.config());
     assert!(matches!(opened, Err(DeviceError::Damaged)), "{opened:?}");
+}
+
+/// Who can write the store, but does not have its key, puts one record in another's place.
+#[test]
+fn records_do_not_swap() {
+    const USERS: u8 = 5;
+    const PEERS: u8 = 6;
+    const SESSIONS: u8 = 7;
+    const OUTBOX: u8 = 11;
+    const INBOX: u8 = 12;
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut carol = Phone::new(&world.clock, &mut world.server);
+    carol.say(&mut world.server, &alice.user(), "me, too");
+    alice.say(&mut world.server, &carol.user(), "and you");
+    for message in world.server.take(&alice.address()) {
+        alice.device.receive(&message, None).unwrap();
+    }
+    bob.say(&mut world.server, &alice.user(), "in the inbox");
+    for message in world.server.take(&alice.address()) {
+        alice.device.receive(&message, None).unwrap();
+    }
+    let (b, c) = (bob.user(), carol.user());
+    alice.device.send(&b, b"for Bob").unwrap();
+    alice.device.send(&c, b"for Carol").unwrap();
+    for table in [USERS, PEERS, SESSIONS, OUTBOX, INBOX] {
+        assert!(alice.store.count(table) >= 2, "table {table}");
+        let works = |store: &TestStore| {
+            let mut device = Device::open(store.clone(), world.clock.config())?;
+            match table {
+                USERS => device.users().try_for_each(|user| user.map(drop)),
+                OUTBOX => device.outbox().try_for_each(|out| out.map(drop)),
+                INBOX => device.inbox().try_for_each(|got| got.map(drop)),
+                _ => device.send(&b, b"?").and_then(|_| device.send(&c, b"?")).map(drop),
+            }
+        };
+        assert!(works(&alice.store.snapshot()).is_ok());
+        // With their versions, and without.
+        for whole in [true, false] {
+            let store = alice.store.snapshot();
+            store.swap(table, whole);
+            let result = works(&store);
+            assert!(matches!(result, Err(DeviceError::Damaged)), "table {table}: {result:?}");
+        }
+    }
 }
 
 /// The list that takes a device out is withheld until it has expired: it is out all the same.

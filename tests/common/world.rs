@@ -105,6 +105,17 @@ impl TestStore {
         self.inner().fail = None;
     }
 
+    /// Puts the first two records of a table in each other's place, with their versions or without.
+    pub fn swap(&self, table: u8, whole: bool) {
+        let mut inner = self.inner();
+        let mut records = inner.records.values_mut().filter(|record| record.id.table == table);
+        let (one, other) = (records.next().unwrap(), records.next().unwrap());
+        std::mem::swap(&mut one.value, &mut other.value);
+        if whole {
+            std::mem::swap(&mut one.version, &mut other.version);
+        }
+    }
+
     /// Replaces the value of every record of a table.
     pub fn damage(&self, table: u8, damage: impl Fn(&mut Vec<u8>)) {
         let mut inner = self.inner();
