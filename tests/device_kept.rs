@@ -1,0 +1,107 @@
+//! What a device keeps so that it can be sent again: for how long, and how much.
+#![cfg(feature = "std")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
+mod common;
+
+use common::world::{DAY, Phone, Server, TestClock, events, texts};
+use subrosa::Event;
+
+/// Number of the table of what may be asked for.
+const RESEND: u8 = 13;
+
+fn acquainted() -> (TestClock, Server, Phone, Phone) {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let mut bob = Phone::new(&clock, &mut server);
+    alice.say(&mut server, &bob.user(), "hello");
+    bob.poll(&mut server);
+    bob.say(&mut server, &alice.user(), "hi");
+    alice.poll(&mut server);
+    assert_eq!(alice.store.count(RESEND), 0, "acknowledged");
+    (clock, server, alice, bob)
+}
+
+/// Whether housekeeping is done or not, nothing is sent again after 14 days; with it nothing is kept, either.
+#[test]
+fn for_fourteen_days() {
+    for (seconds, maintained, kept) in [
+        (14 * DAY - 62, true, true),
+        (14 * DAY - 62, false, true),
+        (14 * DAY, true, false),
+        (14 * DAY, false, false),
+    ] {
+        let (clock, mut server, mut alice, mut bob) = acquainted();
+        alice.say(&mut server, &bob.user(), "lost");
+        server.take(&bob.address());
+        clock.advance(seconds);
+        if maintained {
+            alice.device.maintain().unwrap();
+        }
+        assert_eq!(alice.store.count(RESEND), usize::from(kept || !maintained), "after {seconds} seconds");
+        alice.say(&mut server, &bob.user(), "arrives");
+        assert_eq!(bob.texts(&mut server), ["arrives"]);
+        clock.advance(61);
+        bob.say(&mut server, &alice.user(), "what did you say?");
+        alice.poll(&mut server);
+        let answers = alice.device.outbox().count();
+        assert_eq!(answers, usize::from(kept), "after {seconds} seconds, maintained: {maintained}");
+        alice.say(&mut server, &bob.user(), "this");
+        let received = bob.poll(&mut server);
+        if kept {
+            assert_eq!(texts(&received), ["lost", "this"]);
+        } else {
+            assert_eq!(texts(&received), ["this"]);
+            assert_eq!(events(&received), [&Event::Lost(1)], "and its recipient gets to know");
+        }
+    }
+}
+
+/// Of each device the newest 256, whatever becomes of them; of another device as many again.
+#[test]
+fn at_most_256_messages_a_device() {
+    let (clock, mut server, mut alice, mut bob) = acquainted();
+    let mut carol = Phone::new(&clock, &mut server);
+    carol.say(&mut server, &alice.user(), "me, too");
+    alice.poll(&mut server);
+    for number in 0..300 {
+        alice.say(&mut server, &bob.user(), &format!("{number}"));
+        if number % 100 == 0 {
+            alice.say(&mut server, &carol.user(), "to you");
+        }
+        let kept = (number + 1).min(256) + number / 100 + 1;
+        assert_eq!(alice.store.count(RESEND), kept, "after {number}");
+    }
+    // All but the last are lost. What can be asked for is asked for, 32 at a time, and comes; the rest is gone.
+    let last = server.take(&bob.address()).pop().unwrap();
+    let received = bob.device.receive(&last, None).unwrap();
+    assert_eq!(
+        (texts(&received), events(&received)),
+        (vec!["299".to_owned()], vec![&Event::Lost(299 - 256)])
+    );
+    bob.device.acknowledge(received.iter().map(|received| received.id)).unwrap();
+    clock.advance(61);
+    let (mut resent, mut lost) = (Vec::new(), 0);
+    for round in 0..10 {
+        bob.say(&mut server, &alice.user(), &format!("what? {round}"));
+        alice.poll(&mut server);
+        alice.push(&mut server);
+        let received = bob.poll(&mut server);
+        lost += received.iter().filter(|received| received.event == Event::Lost(1)).count();
+        resent.append(&mut texts(&received));
+        alice.say(&mut server, &bob.user(), "that was all");
+        let received = bob.poll(&mut server);
+        lost += received.iter().filter(|received| received.event == Event::Lost(1)).count();
+        resent.append(&mut texts(&received));
+    }
+    resent.retain(|text| text != "that was all");
+    // With the 256 kept is the one that arrived; so of the 256 that Bob asks for one is not to be had any more.
+    let expected: Vec<_> = (44..299).map(|number| number.to_string()).collect();
+    resent.sort_by_key(|text| text.parse::<u32>().unwrap());
+    assert_eq!((resent, lost), (expected, 1));
+}
