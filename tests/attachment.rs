@@ -314,6 +314,32 @@ fn chunk_by_chunk_in_any_order() {
     assert_eq!(opener.open_at(u64::MAX, &mut place(0)), Err(AttachmentError::Extended { chunk: u64::MAX }));
 }
 
+struct NoGenerator;
+
+impl rand::TryRng for NoGenerator {
+    type Error = std::fmt::Error;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Err(std::fmt::Error)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Err(std::fmt::Error)
+    }
+
+    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
+        Err(std::fmt::Error)
+    }
+}
+
+impl rand::TryCryptoRng for NoGenerator {}
+
+#[test]
+fn without_randomness_there_is_no_key() {
+    let refused = AttachmentSealer::new_with_rng(&mut NoGenerator, 100);
+    assert_eq!(refused.err(), Some(AttachmentError::NoRandomness));
+}
+
 #[test]
 fn sealing_takes_what_was_said() {
     assert_eq!(AttachmentSealer::new(MAX_ATTACHMENT_LEN + 1).unwrap_err(), AttachmentError::TooLarge);

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use subrosa::{
     StorageKey,
-    store::{Action, Change, Expected, MemoryStore, RecordId, Store, UnlockError, conformance},
+    store::{
+        Action, Change, Expected, MemoryStore, Record, RecordId, Store, StoreError, UnlockError, conformance,
+    },
 };
 
 #[test]
@@ -56,6 +58,34 @@ fn a_passphrase_set_twice_at_once_gives_one_key() {
         [(); 2].map(|()| scope.spawn(unlock)).map(|thread| thread.join().unwrap())
     });
     assert_eq!(keys[0], keys[1]);
+}
+
+/// A store that cannot be read, and one that cannot be written.
+struct Failing {
+    reads: bool,
+}
+
+impl Store for Failing {
+    fn read(&self, _: &RecordId) -> Result<Option<Record>, StoreError> {
+        if self.reads { Ok(None) } else { Err(StoreError::Busy) }
+    }
+
+    fn list(&self, _: u8, _: u64, _: usize) -> Result<Vec<Record>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
+        Err(StoreError::Full)
+    }
+}
+
+#[test]
+fn a_passphrase_is_set_when_the_store_has_it() {
+    let unlock = |reads| StorageKey::from_passphrase(&mut Failing { reads }, "passphrase");
+    let unread = unlock(false);
+    assert!(matches!(unread, Err(UnlockError::Store(StoreError::Busy))), "{unread:?}");
+    let unwritten = unlock(true);
+    assert!(matches!(unwritten, Err(UnlockError::Store(StoreError::Full))), "{unwritten:?}");
 }
 
 /// One stored text opens under one passphrase: what the key is made with is bound by the commitment, every bit of it.

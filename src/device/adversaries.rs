@@ -247,7 +247,11 @@ fn a43_a_rumour_does_not_stop_messages_for_good() {
     let mut session = alice.begin(&stolen, &list, &mut bob);
     let own_list = Claim { version: u32::MAX, hash: [1; 16] };
     let content = Content { own_list, ..Content::default() };
-    bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
+    let received = bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
+    let rumour = Event::NewerList { of: *alice.0.user_id() };
+    assert_eq!(received.iter().filter(|received| received.event == rumour).count(), 1);
+    let Err(DeviceError::Missing(missing)) = bob.send(alice.0.user_id(), b"?") else { panic!() };
+    assert_eq!(missing.lists, [*alice.0.user_id()]);
     // The server has no other list.
     bob.provide(list.as_bytes()).unwrap();
     let Err(DeviceError::Missing(missing)) = bob.send(alice.0.user_id(), b"?") else { panic!() };
