@@ -108,8 +108,10 @@ use work::Work;
 /// for message in mailbox() {
 ///     match device.receive(&message, None) {
 ///         Ok(received) => received.iter().for_each(keep_in_history),
-///         Err(error @ (DeviceError::Store(_) | DeviceError::TooManyStrangers)) => return Err(error), // keep it
-///         Err(_) => {} // nobody can read it: see the table of `DeviceError`
+///         // Nobody can read it, or is to: see the table of `DeviceError`.
+///         Err(DeviceError::Message(_) | DeviceError::Refused(_)) => {}
+///         Err(DeviceError::Blocked | DeviceError::TooManyDevices) => {}
+///         Err(error) => return Err(error), // keep it
 ///     }
 ///     tell_server_that_it_arrived(&message);
 /// }

@@ -16,7 +16,24 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
 /// | [`Refused`](Self::Refused) | drop the message, list or bundle |
 /// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) |
+/// | [`Blocked`](Self::Blocked) | received: drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
+/// | [`TooManyDevices`](Self::TooManyDevices) | received: drop it, its sender has too many. Linking: [unlink](crate::Device::unlink) one first |
+/// | [`Unreachable`](Self::Unreachable) | try again in a day, or when the server has a bundle of one of the user's devices |
+/// | [`CertificateExpired`](Self::CertificateExpired) | read what is waiting, call again; else ask the person to open the app on the device that holds the root key |
+/// | [`Unlinked`](Self::Unlinked) | tell the person; to go on, [link](crate::Link) anew, in an empty store |
+/// | [`NoRootKey`](Self::NoRootKey) | do it on the device that holds the root key |
+/// | [`UnknownUser`](Self::UnknownUser), [`UnknownDevice`](Self::UnknownDevice) | fix the caller |
+/// | [`ContentTooLong`](Self::ContentTooLong) | send less, or an attachment |
+/// | [`BadLink`](Self::BadLink) | begin the linking anew |
+/// | [`BadBackup`](Self::BadBackup) | another passphrase, key or copy may open it |
+/// | [`NoDevice`](Self::NoDevice), [`Occupied`](Self::Occupied) | fix the caller: [`open_or_create`](crate::Device::open_or_create) |
+/// | [`WrongKey`](Self::WrongKey) | keep the store; another key opens it |
+/// | [`Damaged`](Self::Damaged) | keep everything; if it stays so, begin anew out of a [backup](crate::Device::restore) |
+/// | [`UnsupportedVersion`](Self::UnsupportedVersion) | keep everything until the app is updated |
+/// | [`OutOfMemory`](Self::OutOfMemory), [`NoRandomness`](Self::NoRandomness) | keep everything, try again later |
 /// | [`Store`](Self::Store) | keep everything, try again when its cause is gone |
+///
+/// An error that is not in the table (a later release may add some): keep the message, and try again later.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DeviceError {

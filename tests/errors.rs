@@ -1,0 +1,124 @@
+//! Errors and events: what to do on each is written down, and each is met by a test.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The documentation of an enum, and the names of its variants.
+fn parse<'a>(source: &'a str, name: &str) -> (&'a str, Vec<&'a str>) {
+    let (before, rest) = source.split_once(&format!("\npub enum {name} {{\n")).unwrap();
+    let documentation = before.rsplit("\n\n").next().unwrap();
+    let body = rest.split("\n}\n").next().unwrap();
+    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let variants = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    let end = |line: &'a str| line.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+    (documentation, variants.map(end).collect())
+}
+
+#[test]
+fn what_to_do_is_said_of_every_error() {
+    for (path, name, count) in [("src/error.rs", "Error", 20), ("src/device/error.rs", "DeviceError", 20)] {
+        let source = read(path);
+        let (documentation, variants) = parse(&source, name);
+        assert!(variants.len() >= count, "{variants:?}");
+        // In the first column of a row, with something in one behind it.
+        let rows = documentation.lines().filter_map(|line| line.strip_prefix("/// | "));
+        let said: BTreeSet<_> = rows
+            .filter(|row| row.split(" | ").skip(1).any(|cell| cell.trim_matches(['|', ' ']).len() > 3))
+            .flat_map(|row| row.split(" | ").next().unwrap().split("(Self::").skip(1))
+            .map(|link| link.split(')').next().unwrap())
+            .collect();
+        assert_eq!(said, variants.into_iter().collect(), "the table of {name}");
+    }
+}
+
+fn sources(directory: PathBuf, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The source of all tests: `tests`, modules that are compiled for tests, and the ends of others.
+fn tests() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut files, mut modules) = (Vec::new(), Vec::new());
+    sources(root.join("tests"), &mut files);
+    files.retain(|file| !file.ends_with("errors.rs"));
+    let mut text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    sources(root.join("src"), &mut modules);
+    for file in &modules {
+        let source = fs::read_to_string(file).unwrap();
+        for declared in source.split("\n#[cfg(").skip(1) {
+            let (condition, rest) = declared.split_once(")]\n").unwrap();
+            let rest = rest.strip_prefix("pub(crate) ").unwrap_or(rest);
+            match rest.strip_prefix("mod ").and_then(|rest| rest.split_once([';', ' '])) {
+                Some((name, _)) if condition.contains("test") && rest.contains(&format!("mod {name};")) => {
+                    let stem = file.with_extension("");
+                    text += &fs::read_to_string(stem.join(name).with_extension("rs")).unwrap_or_default();
+                    sources_of(&stem.join(name), &mut text);
+                }
+                Some(_) if condition.contains("test") => text += rest,
+                _ => {}
+            }
+        }
+    }
+    text
+}
+
+fn sources_of(directory: &Path, text: &mut String) {
+    let mut files = Vec::new();
+    if directory.is_dir() {
+        sources(directory.to_owned(), &mut files);
+    }
+    files.iter().for_each(|file| text.push_str(&fs::read_to_string(file).unwrap()));
+}
+
+/// What no test can bring about: it takes a system without randomness or memory.
+const NOT_TESTED: &[&str] = &[
+    "DeviceError::OutOfMemory",
+    "DeviceError::NoRandomness",
+    "UnlockError::OutOfMemory",
+    "UnlockError::NoRandomness",
+];
+
+#[test]
+fn every_error_and_event_is_met_by_a_test() {
+    let tests = tests();
+    let mut missing = BTreeSet::new();
+    for (path, name) in [
+        ("src/error.rs", "Error"),
+        ("src/device/error.rs", "DeviceError"),
+        ("src/device/error.rs", "Refusal"),
+        ("src/device/event.rs", "Event"),
+        ("src/attachment/error.rs", "AttachmentError"),
+        ("src/store.rs", "StoreError"),
+        ("src/store/passphrase.rs", "UnlockError"),
+    ] {
+        let source = read(path);
+        for variant in parse(&source, name).1 {
+            let full = format!("{name}::{variant}");
+            let met = tests.split(&full).skip(1).any(|behind| !behind.starts_with(char::is_alphanumeric));
+            if !met {
+                missing.insert(full);
+            }
+        }
+    }
+    assert_eq!(missing, NOT_TESTED.iter().map(|name| (*name).to_owned()).collect());
+}
