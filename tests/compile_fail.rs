@@ -9,6 +9,10 @@
 
 use std::{env, fs, path::Path, process::Command};
 
+#[allow(unreachable_pub, reason = "shared")]
+#[path = "common/compiler.rs"]
+mod compiler;
+
 #[allow(dead_code, reason = "compiled, not run")]
 mod compile_fail {
     mod attachment_after_its_end;
@@ -51,9 +55,7 @@ subrosa = { path = "ROOT", default-features = false, features = ["std", "attachm
 
 #[test]
 fn mistakes_do_not_compile() {
-    let (compiler, declared) = (compiler(), env!("CARGO_PKG_RUST_VERSION"));
-    if !compiler.starts_with(&format!("rustc {declared}.")) {
-        eprintln!("not compared under {}: `cargo +{declared} test --test compile_fail`", compiler.trim());
+    if !compiler::is_declared("compile_fail") {
         return;
     }
     // It looks for the manifest where the environment says: that of a process of its own.
@@ -67,12 +69,6 @@ fn mistakes_do_not_compile() {
     let mut again = Command::new(env::current_exe().unwrap());
     again.args(["mistakes_do_not_compile", "--exact", "--nocapture"]).env("CARGO_MANIFEST_DIR", package);
     assert!(again.status().unwrap().success());
-}
-
-/// What cargo compiles with here.
-fn compiler() -> String {
-    let output = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into())).arg("--version").output();
-    String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
 /// A file that is not a module above would be wrong without being right.
