@@ -284,6 +284,36 @@ fn a09_a_full_store_of_skipped_keys_gives_way() {
     exchange(&mut alice, &mut bob, b"and on");
 }
 
+/// A turn that skips in both chains: together they have no more room than one, and the newer chain comes first.
+#[test]
+fn a09_both_chains_of_a_turn_share_the_store() {
+    for (ended, begun) in [(1_500, 1_000), (2_500, 2_500), (2_500, 10)] {
+        let (mut alice, mut bob) = Pair::new(90, 1).established();
+        let before = alice.encrypt(b"before").unwrap();
+        exchange(&mut alice, &mut bob, b"in time");
+        let lost = |alice: &mut Session, count: usize| -> Vec<_> {
+            (0..count).map(|_| alice.encrypt(b"late").unwrap()).collect()
+        };
+        let ended = lost(&mut alice, ended);
+        exchange(&mut bob, &mut alice, b"turn");
+        let begun = lost(&mut alice, begun);
+        exchange(&mut alice, &mut bob, b"in time");
+        let kept = begun.len().min(2_000);
+        for (messages, kept) in [(&begun, kept), (&ended, 2_000 - kept)] {
+            let (gone, kept) = messages.split_at(messages.len() - kept.min(messages.len()));
+            for message in kept.iter().step_by(97).chain(kept.last()) {
+                assert_eq!(bob.decrypt(message).as_deref(), Ok(&b"late"[..]));
+            }
+            for message in gone.first().into_iter().chain(gone.last()) {
+                assert!(matches!(refused(&mut bob, message), Error::TooOld | Error::UnknownSession));
+            }
+        }
+        assert!(matches!(refused(&mut bob, &before), Error::TooOld | Error::UnknownSession));
+        exchange(&mut bob, &mut alice, b"and on");
+        exchange(&mut alice, &mut bob, b"and on");
+    }
+}
+
 /// A peer that loses a message in every chain, for thousands of chains.
 #[test]
 fn a10_many_short_chains_take_bounded_memory() {

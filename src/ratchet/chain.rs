@@ -74,10 +74,12 @@ pub(crate) struct Ahead<R> {
     pub(crate) message_key: MessageKey<R>,
 }
 
-/// Keys of messages that were skipped over, ascending.
+/// Keys of messages that were skipped over, one after the other.
 pub(crate) struct SkippedRun<R> {
+    /// The number of the first.
+    pub(crate) first: u32,
     /// Boxed, so that moving the collections they end up in leaves no copies of them.
-    pub(crate) keys: Vec<(u32, Box<MessageKey<R>>)>,
+    pub(crate) keys: Vec<Box<MessageKey<R>>>,
     /// If keys of the run were not kept (only the newest are): those below this number.
     pub(crate) dropped_below: Option<u32>,
 }
@@ -127,6 +129,7 @@ impl<R> Chain<R> {
         let kept = distance.min(keep.min(MAX_SKIPPED_KEYS) as u32);
         let first_kept = end - kept;
         let mut skipped = SkippedRun {
+            first: first_kept,
             keys: Vec::with_capacity(kept as usize),
             dropped_below: (kept < distance).then_some(first_kept),
         };
@@ -138,7 +141,7 @@ impl<R> Chain<R> {
                 chain = Some(Self { key, next: number + 1, role: PhantomData });
             } else {
                 let (message_key, stepped) = at.step()?;
-                skipped.keys.push((number, Box::new(message_key)));
+                skipped.keys.push(Box::new(message_key));
                 chain = Some(stepped);
             }
         }
@@ -187,8 +190,8 @@ mod tests {
             let kept = number.min(2000);
             assert_eq!(ahead.skipped.keys.len(), kept as usize);
             assert_eq!(ahead.skipped.dropped_below, (number > 2000).then(|| number - 2000));
-            for (skipped, key) in &ahead.skipped.keys {
-                assert_eq!(key.as_bytes(), &expected[*skipped as usize]);
+            for (skipped, key) in (ahead.skipped.first as usize..).zip(&ahead.skipped.keys) {
+                assert_eq!(key.as_bytes(), &expected[skipped]);
             }
         }
         assert_eq!(chain.next(), 0);

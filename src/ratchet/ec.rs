@@ -232,8 +232,10 @@ impl NewTurn {
         let sequence = sequence.ok_or(Error::TooFarAhead)?;
         let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
         let ahead = chain.look_ahead(header.message_number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
+        // More would give way to those of the new chain at once.
+        let room = MAX_SKIPPED_KEYS.saturating_sub(ahead.skipped.keys.len());
         let ended = ending.map(|ending| {
-            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP, MAX_SKIPPED_KEYS).map_or(
+            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP, room).map_or(
                 // Too much to go through: the rest of the chain is given up, the message is not.
                 Ended::Abandoned,
                 |(_, skipped)| Ended::Skipped(skipped),
