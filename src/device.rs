@@ -68,7 +68,7 @@ use work::Work;
 
 /// A device of a user, over a store. Every call that changes anything is one commit: it has happened whole, or not at all.
 /// Three may take several, each of which is whole: [`receive_many`](Self::receive_many) around what cannot be read,
-/// and [`maintain`](Self::maintain) and [`set_settings`](Self::set_settings) for what they delete.
+/// [`set_settings`](Self::set_settings) for what it deletes, and [`maintain`](Self::maintain), which also sends what was asked for again.
 ///
 /// What an app does when it starts, after a crash as well as after a good night, is always the same:
 ///
@@ -104,7 +104,7 @@ use work::Work;
 ///     device.provide(&list)?;
 /// }
 ///
-/// // 3. What has arrived. Some of it may make the device send something.
+/// // 3. What has arrived. Nothing is sent by that.
 /// for message in mailbox() {
 ///     match device.receive(&message, None) {
 ///         Ok(received) => received.iter().for_each(keep_in_history),
@@ -152,7 +152,8 @@ pub struct Incoming<'a> {
 /// Sending and receiving.
 impl<S: Store> Device<S> {
     /// Encrypts content for every device of a user, and for the other devices of this one. What is returned is in the
-    /// outbox, too. It is ciphertext: what the app shows as sent, and under which id, it keeps itself.
+    /// outbox, too; behind the rest are messages that these devices have asked for again. It is ciphertext: what the app
+    /// shows as sent, and under which id, it keeps itself.
     ///
     /// The whole call succeeds or nothing has changed. It may be called with one's own user: for one's other devices. If the
     /// app must not send anything twice, whatever crashes, it keeps text and id first and uses [`Draft::with_id`].
@@ -216,12 +217,14 @@ impl<S: Store> Device<S> {
         self.erase(Table::Outbox, ids.into_iter().map(|id| id.borrow().0))
     }
 
-    /// Reads a message, whatever it is, whoever it is from. What it brings is in the inbox, too. **It may fill the outbox**:
-    /// with what a device has asked for again, so hand that out afterwards. Tell the server that the message arrived when this
-    /// has returned, with an error as well unless the table of [`DeviceError`] says to keep it.
+    /// Reads a message, whatever it is, whoever it is from. What it brings is in the inbox, too. Nothing is put into the
+    /// outbox: what a device asks for again goes with the next message to it, or an hour later by [`maintain`](Self::maintain).
+    /// Tell the server that the message arrived when this has returned, with an error as well unless the table of
+    /// [`DeviceError`] says to keep it.
     ///
     /// `from` is who may have sent it, as far as the transport knows: then a million sessions are no more than a few. If it is
-    /// wrong that costs time, nothing else.
+    /// wrong that costs time, and a bundle: of a contact that it names, when nothing can be read, one is asked for before the
+    /// next message to them. So do not take it from a server that is not to know who writes to whom.
     ///
     /// # Errors
     /// [`DeviceError::Message`], [`DeviceError::Refused`], [`DeviceError::NeedsHint`],

@@ -392,6 +392,8 @@ fn attachments_travel_with_messages() {
     world.clock.advance(61);
     bob.say(&mut world.server, &alice.user(), "what did you say?");
     alice.poll(&mut world.server);
+    world.clock.advance(60 * 60);
+    alice.device.maintain().unwrap();
     alice.push(&mut world.server);
     let (content, attachments, resent) = one_with_attachments(&bob.poll(&mut world.server));
     assert_eq!((&content[..], &attachments[..], resent), (&b""[..], &both[1..], Some(true)));

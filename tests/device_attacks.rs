@@ -10,7 +10,7 @@
 mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, texts};
-use subrosa::{Device, DeviceError, Error, Event, Refusal, Settings};
+use subrosa::{Device, DeviceError, Error, Event, Received, Refusal, Settings, Trust};
 
 struct World {
     clock: TestClock,
@@ -110,6 +110,111 @@ fn a31_a43_a_server_cannot_force_resets() {
     assert!(bob.texts(&mut world.server).contains(&"at last".to_owned()));
 }
 
+/// A server damages a message whose sender it wants to know, behind the header: had that an effect on what is fetched
+/// later, and from whom, it would be the answer.
+#[test]
+fn a43_a_message_damaged_behind_its_header_names_nobody() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    for hint in [None, Some(alice.user())] {
+        alice.say(&mut world.server, &bob.user(), "from whom?");
+        let mut message = world.server.take(&bob.address()).remove(0);
+        // Kind, header; the last 24 bytes are the header's nonce.
+        message[1 + 68] ^= 1;
+        let before = bob.store.records();
+        let refused = bob.device.receive(&message, hint.as_ref());
+        assert!(matches!(refused, Err(DeviceError::Message(Error::Unauthentic))), "{refused:?}");
+        assert!(bob.store.records() == before, "no mark");
+        bob.device.send(&alice.user(), b"no bundle is asked for").unwrap();
+    }
+}
+
+/// First messages under prekeys that were never published, or damaged, from whoever the server says.
+#[test]
+fn a43_what_is_no_sign_of_a_broken_session_marks_none() {
+    let (mut world, alice, mut bob) = acquainted();
+    let mut stranger = Phone::new(&world.clock, &mut world.server);
+    stranger.say(&mut world.server, &bob.user(), "hello");
+    let first = world.server.take(&bob.address()).remove(0);
+    let mut altered = first.clone();
+    // In the ciphertext of the KEM.
+    altered[200] ^= 1;
+    let refused = bob.device.receive(&altered, Some(&alice.user()));
+    assert!(matches!(refused, Err(DeviceError::Message(Error::Unauthentic))), "{refused:?}");
+    bob.device.send(&alice.user(), b"no bundle is asked for").unwrap();
+    // Of a stranger there is no session that could be broken, as far as anybody here has written.
+    bob.device.receive(&first, None).unwrap();
+    let garbage = [&[0x21][..], &[7; 340]].concat();
+    let refused = bob.device.receive(&garbage, Some(&stranger.user()));
+    assert!(matches!(refused, Err(DeviceError::Message(Error::UnknownSession))), "{refused:?}");
+    bob.device.provide(&world.server.list(&stranger.user()).unwrap()).unwrap();
+    bob.device.send(&stranger.user(), b"no bundle is asked for").unwrap();
+}
+
+/// Receiving makes nothing that is sent, whatever is asked for: who delivers to one mailbox and watches the others would
+/// see who writes to whom.
+#[test]
+fn a30_what_is_asked_for_is_not_sent_by_receiving() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let ask = |world: &mut World, alice: &mut Phone, bob: &mut Phone| {
+        alice.say(&mut world.server, &bob.user(), "lost");
+        world.server.take(&bob.address());
+        alice.say(&mut world.server, &bob.user(), "arrives");
+        bob.poll(&mut world.server);
+        world.clock.advance(61);
+        bob.say(&mut world.server, &alice.user(), "what?");
+        alice.poll(&mut world.server);
+        assert_eq!(alice.device.outbox().count(), 0);
+    };
+    ask(&mut world, &mut alice, &mut bob);
+    // With what is sent to that device next, and before it.
+    let sent = alice.device.send(&bob.user(), b"next").unwrap();
+    assert_eq!(sent.len(), 2);
+    alice.push(&mut world.server);
+    assert_eq!(bob.texts(&mut world.server), ["lost", "next"]);
+    // Or by itself, not before an hour has passed.
+    ask(&mut world, &mut alice, &mut bob);
+    world.clock.advance(60 * 60 - 1);
+    alice.device.maintain().unwrap();
+    assert_eq!(alice.device.outbox().count(), 0);
+    world.clock.advance(1);
+    alice.device.maintain().unwrap();
+    alice.push(&mut world.server);
+    assert_eq!(bob.texts(&mut world.server), ["lost"]);
+    alice.device.maintain().unwrap();
+    assert_eq!(alice.device.outbox().count(), 0, "once");
+}
+
+/// Nothing is sent by a list that has expired, or to somebody who is blocked: not what was asked for before, either.
+#[test]
+fn a19_what_is_asked_for_waits_for_a_list_in_force() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    world.clock.advance(89 * DAY);
+    alice.device.maintain().unwrap();
+    alice.publish(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "lost");
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what?");
+    alice.poll(&mut world.server);
+    let waits = |alice: &mut Phone, why| {
+        alice.device.maintain().unwrap();
+        assert_eq!(alice.device.outbox().count(), 0, "{why}");
+    };
+    world.clock.advance(2 * DAY);
+    waits(&mut alice, "Bob's list has expired");
+    bob.device.maintain().unwrap();
+    bob.publish(&mut world.server);
+    alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
+    alice.device.set_trust(&bob.user(), Trust::Blocked).unwrap();
+    waits(&mut alice, "Bob is blocked");
+    alice.device.set_trust(&bob.user(), Trust::Unverified).unwrap();
+    alice.device.maintain().unwrap();
+    alice.push(&mut world.server);
+    assert_eq!(bob.texts(&mut world.server), ["lost"]);
+}
+
 #[test]
 fn what_was_lost_is_asked_for_and_comes() {
     let (mut world, mut alice, mut bob) = acquainted();
@@ -122,14 +227,16 @@ fn what_was_lost_is_asked_for_and_comes() {
     // It could just be late.
     bob.say(&mut world.server, &alice.user(), "at once");
     alice.poll(&mut world.server);
-    assert_eq!(alice.device.outbox().count(), 0);
+    alice.say(&mut world.server, &bob.user(), "nothing was asked for");
+    assert_eq!(bob.texts(&mut world.server), ["nothing was asked for"]);
     world.clock.advance(61);
     bob.say(&mut world.server, &alice.user(), "what did you say?");
     assert_eq!(alice.texts(&mut world.server), ["what did you say?"]);
-    alice.push(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "two things");
     let received = bob.poll(&mut world.server);
-    assert_eq!(texts(&received), ["lost 1", "lost 2"]);
-    assert!(received.iter().all(|r| matches!(r.event, Event::Message { resent: true, .. })));
+    assert_eq!(texts(&received), ["lost 1", "lost 2", "two things"]);
+    let resent = |r: &Received| matches!(r.event, Event::Message { resent: true, .. });
+    assert_eq!(received.iter().map(resent).collect::<Vec<_>>(), [true, true, false]);
     // Acknowledged, it is not kept any longer.
     bob.say(&mut world.server, &alice.user(), "thanks");
     alice.poll(&mut world.server);
@@ -424,8 +531,8 @@ fn a44_nothing_old_is_sent_to_a_new_device() {
     assert_eq!(texts(&thief.poll(&mut world.server)), ["to both"]);
     thief.say(&mut world.server, &alice.user(), "more?");
     alice.poll(&mut world.server);
-    alice.push(&mut world.server);
-    assert_eq!(thief.poll(&mut world.server), []);
+    alice.say(&mut world.server, &bob.user(), "no");
+    assert_eq!(thief.texts(&mut world.server), ["no"]);
 }
 
 #[test]

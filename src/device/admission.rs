@@ -36,11 +36,11 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<Outcome, DeviceError> {
         let Accepted { session, content, payload, .. } = match self.accept(context, message)? {
             Ok(accepted) => accepted,
-            Err(error @ (Error::UnknownPreKey | Error::Unauthentic)) => {
+            Err(Error::UnknownPreKey) => {
                 if let Some(user) = hint {
                     self.suspect_user(user)?;
                 }
-                return Ok(Outcome::Refused(error.into()));
+                return Ok(Outcome::Refused(Error::UnknownPreKey.into()));
             }
             Err(error) => return Err(error.into()),
         };

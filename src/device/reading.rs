@@ -63,7 +63,7 @@ impl<S: Store> Work<'_, S> {
         if let Some(body) = &content.body {
             self.read_body(context, sender, &own, body, events)?;
         }
-        self.answer(context, &sender.device, &content.asks)
+        self.note_asks(context, &sender.device, &content.asks)
     }
 
     pub(super) fn acknowledged(

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! message ─┬─ a session's handshake, or its headers' key ──> decrypt ──┐
-//!          └─ none, and it carries a handshake ──> accept, certificate ─┴─> content ──> inbox, and what is asked for again
+//!          └─ none, and it carries a handshake ──> accept, certificate ─┴─> content ──> inbox
 //! ```
-//! What cannot be read changes nothing but a mark, and is not answered.
+//! What cannot be read changes nothing but a mark. Nothing is sent by receiving.
 //!
 //! Not its concern: finding a session without a hint (`index`).
 
@@ -129,9 +129,8 @@ impl<S: Store> Work<'_, S> {
                     // What comes in one that is not sent on any more says nothing about the one that is.
                     _ if active.is_none_or(|active| active.id != *session) => {}
                     Error::TooFarAhead | Error::PeerRolledBack => self.suspect(device, Suspicion::Broken)?,
-                    Error::Unauthentic | Error::Malformed | Error::InvalidKey => {
-                        self.suspect(device, Suspicion::Unreadable)?;
-                    }
+                    // Behind a header that has authenticated it is the way that has damaged the rest. Were it a mark, who
+                    // damages a message on purpose would see by the bundle that is fetched whose it was.
                     _ => {}
                 }
                 Ok(Some(Outcome::Refused(error.into())))

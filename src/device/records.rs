@@ -161,6 +161,10 @@ pub(super) struct PeerRecord {
     pub(super) has_own_list: u32,
     /// What it asked for in vain.
     pub(super) gone: Vec<Place>,
+    /// What it asks for, and has not been sent yet.
+    pub(super) asked: Vec<Place>,
+    /// When it asked for the first of these.
+    pub(super) asked_since: UnixTime,
     /// Hashes of the last messages received: what comes a second time is known by them, when its key is gone.
     pub(super) seen: Vec<[u8; 8]>,
     /// Hashes of the ids of the last messages received: what was sent a second time is known by them.

@@ -1,16 +1,21 @@
 //! Messages that were lost: kept for being asked for, by the very device that they were for, and sent again.
 //!
+//! ```text
+//! asked for ── noted ──> with the next message to that device, or an hour later by `maintain` ──> sent again
+//! ```
+//! Never by receiving: a message that leaves when one arrives tells who delivers both who writes to whom.
+//!
 //! Not its concern: what is missing here (`streams`).
 
 use std::collections::BTreeSet;
 
 use super::{
-    Context, DeviceError, MessageId, Outgoing,
+    Context, DeviceError, MessageId, Missing, Outgoing,
     content::{Body, Place, StreamId},
-    records::{ResendRecord, Standing, Table},
+    records::{PeerRecord, ResendRecord, Standing, Table},
     work::Work,
 };
-use crate::{DeviceId, store::Store};
+use crate::{DeviceId, UnixTime, store::Store};
 
 /// How often a message is sent again.
 const MAX_ANSWERS: u8 = 2;
@@ -18,6 +23,11 @@ const MAX_ANSWERS: u8 = 2;
 pub(super) const RESEND_PERIOD: u64 = 14 * 24 * 60 * 60;
 /// How much is told to be gone, until it is told.
 const MAX_GONE: usize = 256;
+/// How much that a device asks for is noted, until it is sent.
+const MAX_ASKED: usize = MAX_RESEND as usize;
+/// Seconds after which what was asked for is sent without anything else to send: long enough that it does not follow what
+/// it was asked for in.
+const ANSWER_AFTER: u64 = 60 * 60;
 /// The longest message that is kept for being asked for.
 const MAX_RESEND_LEN: usize = 64 * 1024;
 /// How many messages are kept for being asked for, of each device.
@@ -44,22 +54,69 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
-    /// Sends again what a device asks for, and is kept for it. Not to strangers: they would see by it when this device is
-    /// used.
-    pub(super) fn answer(
+    /// Notes what a device asks for. Not strangers: they would see by the answer when this device is used.
+    pub(super) fn note_asks(
         &mut self,
         context: &Context<'_>,
         device: &DeviceId,
         asks: &[Place],
     ) -> Result<(), DeviceError> {
-        if self.me()?.get().is_none_or(|me| me.unlinked) {
+        if asks.is_empty() {
             return Ok(());
         }
         let user = self.peer(device)?.get().ok_or(DeviceError::Damaged)?.user;
         if self.user(&user)?.get().is_none_or(|user| user.standing != Standing::Contact) {
             return Ok(());
         }
-        for place in asks.iter().collect::<BTreeSet<_>>() {
+        let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
+        if peer.asked.is_empty() {
+            peer.asked_since = context.now;
+        }
+        for place in asks {
+            if peer.asked.len() < MAX_ASKED && !peer.asked.contains(place) {
+                peer.asked.push(*place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends again what a device has asked for long enough ago, if anything may be sent to it.
+    pub(super) fn answer_late(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+    ) -> Result<(), DeviceError> {
+        let Some(me) = self.me()?.get().filter(|me| !me.unlinked) else { return Ok(()) };
+        let own = me.user;
+        let Some(peer) = self.peer(device)?.get().filter(|peer| peer.is_waiting(context.now)) else {
+            return Ok(());
+        };
+        let user = peer.user;
+        let devices = match self.devices_of(context, &user, &own, &mut Missing::default()) {
+            Err(DeviceError::Blocked) => return Ok(()),
+            devices => devices?,
+        };
+        // A session that is to be replaced is, by what is sent there next.
+        if devices.iter().any(|key| DeviceId::of(key) == *device)
+            && !self.is_to_be_replaced(context, device)?
+        {
+            self.answer(context, device)?;
+        }
+        Ok(())
+    }
+
+    /// Sends again what a device has asked for, and is kept for it.
+    pub(super) fn answer(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+    ) -> Result<Vec<Outgoing>, DeviceError> {
+        let mut sent = Vec::new();
+        if self.peer(device)?.get().is_none_or(|peer| peer.asked.is_empty()) {
+            return Ok(sent);
+        }
+        let asked = self.peer(device)?.change().map(|peer| std::mem::take(&mut peer.asked));
+        for place in &asked.into_iter().flatten().collect::<BTreeSet<_>>() {
             let name = resend_name(device, place);
             let kept = self.read::<ResendRecord>(&name)?;
             let fits = |kept: &ResendRecord| {
@@ -76,7 +133,7 @@ impl<S: Store> Work<'_, S> {
                         kind: kept.kind,
                         bytes: &kept.bytes,
                     };
-                    let _in_the_outbox: Outgoing = self.send_content(context, device, Some(body))?;
+                    sent.push(self.send_content(context, device, Some(body))?);
                 }
                 None => {
                     let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
@@ -86,7 +143,7 @@ impl<S: Store> Work<'_, S> {
                 }
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// Deletes what was kept for being asked for.
@@ -100,6 +157,13 @@ impl<S: Store> Work<'_, S> {
         for number in kept..numbers.end {
             self.delete(Table::Resend, &resend_name(device, &Place { stream, number }));
         }
+    }
+}
+
+impl PeerRecord {
+    /// Whether something has been asked for long enough to be sent by itself.
+    pub(super) fn is_waiting(&self, now: UnixTime) -> bool {
+        !self.asked.is_empty() && self.asked_since.is_over(ANSWER_AFTER, now)
     }
 }
 

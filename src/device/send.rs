@@ -136,6 +136,7 @@ impl<S: Store> Work<'_, S> {
         if !missing.is_empty() {
             return Err(DeviceError::Missing(missing));
         }
+        let mut answers = Vec::new();
         let mut reached: BTreeMap<UserId, Vec<(DeviceId, bool)>> = BTreeMap::new();
         for (address, key, route) in routes {
             match &route {
@@ -143,6 +144,9 @@ impl<S: Store> Work<'_, S> {
                 Route::Session | Route::Later => {}
             }
             let now = !matches!(route, Route::Later);
+            if now {
+                answers.append(&mut self.answer(context, &address.device)?);
+            }
             reached.entry(address.user).or_default().push((address.device, now));
         }
         let mut out = Vec::new();
@@ -179,6 +183,7 @@ impl<S: Store> Work<'_, S> {
                 });
             }
         }
+        out.append(&mut answers);
         Ok(out)
     }
 
@@ -210,7 +215,7 @@ impl<S: Store> Work<'_, S> {
     }
 
     /// The devices of a user, without this one. Notes if the list has to be fetched.
-    fn devices_of(
+    pub(super) fn devices_of(
         &mut self,
         context: &Context<'_>,
         user: &UserId,

@@ -84,6 +84,8 @@ impl<S: Store> Work<'_, S> {
                 has_our_list: 0,
                 has_own_list: 0,
                 gone: Vec::new(),
+                asked: Vec::new(),
+                asked_since: UnixTime::from_secs(0),
                 seen: Vec::new(),
                 ids: Vec::new(),
             };
@@ -141,9 +143,11 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
-    /// Marks all sessions with a user's devices: something arrived, perhaps from there, that could not be read.
+    /// Marks all sessions with a user's devices: something arrived, perhaps from there, that could not be read. Who says
+    /// that it is from there may do so to see whether this user writes to them; so only where that has been.
     pub(super) fn suspect_user(&mut self, user: &UserId) -> Result<(), DeviceError> {
-        let devices = self.user(user)?.get().map_or_else(Vec::new, |record| record.devices.clone());
+        let contact = self.user(user)?.get().filter(|record| record.standing == Standing::Contact);
+        let devices = contact.map_or_else(Vec::new, |record| record.devices.clone());
         devices.iter().try_for_each(|device| self.suspect(device, Suspicion::Unreadable))
     }
 

@@ -160,9 +160,10 @@ impl<S: Store> Device<S> {
     }
 
     /// What has to be done now and then: call it at every start and once a day, and after receiving what was waiting.
-    /// Prekeys and the list of devices are renewed when they are due; what was kept for 14 days is deleted. If this device
-    /// holds the root key, the user's other devices are told of a new list: that
-    /// is in the outbox. Deleting is in commits of its own, each whole by itself.
+    /// Prekeys and the list of devices are renewed when they are due; what was kept for 14 days is deleted. What a contact's
+    /// device asked for again an hour ago or earlier, and was not sent with another message to it, is in the outbox now. So
+    /// is, if this device holds the root key, what tells the user's other devices of a new list. Deleting, and what was asked
+    /// for, is in commits of its own, each whole by itself.
     ///
     /// # Errors
     /// [`DeviceError::Store`].
@@ -175,6 +176,14 @@ impl<S: Store> Device<S> {
             PreKeyBundle::from_bytes(&bundle.bytes).map_or(true, |bundle| now > bundle.not_after())
         };
         self.sweep(stale)?;
+        let mut waiting = Vec::new();
+        self.sweep(|peer: &PeerRecord| {
+            waiting.extend(peer.is_waiting(now).then(|| DeviceId::of(&peer.identity)));
+            false
+        })?;
+        for device in &waiting {
+            self.run(|work, context, _| work.answer_late(context, device))?;
+        }
         self.run(|work, context, _| work.maintain(context))
     }
 
@@ -183,7 +192,7 @@ impl<S: Store> Device<S> {
     }
 
     /// Deletes records of a table page by page: they may be many.
-    fn sweep<T: Stored>(&mut self, delete: impl Fn(&T) -> bool) -> Result<(), DeviceError> {
+    fn sweep<T: Stored>(&mut self, mut delete: impl FnMut(&T) -> bool) -> Result<(), DeviceError> {
         const PAGE: usize = 100;
         let mut after = 0;
         loop {

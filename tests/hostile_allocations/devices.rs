@@ -194,8 +194,15 @@ fn a25_a_contact_that_asks_for_much() {
     bob.receive(&mut Meter::new("Device::receive"), Given::Message, &message);
     LATER.with(|later| later.store(3_600, Ordering::Relaxed));
     let message = bob.write(&a, b"and the others?");
-    let mut meter = Meter::new("Device::receive, asks");
-    alice.receive(&mut meter, Given::Records, &message);
-    assert_eq!(alice.device.outbox().count(), 32);
+    alice.receive(&mut Meter::new("Device::receive, asks"), Given::Message, &message);
+    assert_eq!(alice.device.outbox().count(), 0);
+    // It goes with the next message.
+    let mut meter = Meter::new("Device::send, asked for");
+    let Phone { device, store } = &mut alice;
+    store.take();
+    meter.check_after(|| {
+        assert_eq!(device.send(&b, b"these").unwrap().len(), 1 + 32);
+        store.take()
+    });
     assert!(meter.most.0 > 32 * 64_000);
 }

@@ -165,7 +165,14 @@ impl Town {
         self.clock.fetch_add(seconds, Ordering::Relaxed);
         for index in 0..self.peers.len() {
             if self.rng.random_range(0..8) == 0 {
-                self.peers[index].device.maintain().unwrap();
+                let peer = &mut self.peers[index];
+                peer.device.maintain().unwrap();
+                if peer.mute {
+                    // What was asked for before the app forgot this peer cannot be read there any more.
+                    let outbox: Vec<_> = peer.device.outbox().map(|out| out.unwrap().id).collect();
+                    peer.device.sent(outbox).unwrap();
+                }
+                self.post(index);
                 self.publish(index);
             }
         }
