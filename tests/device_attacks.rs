@@ -215,6 +215,41 @@ fn a19_what_is_asked_for_waits_for_a_list_in_force() {
     assert_eq!(bob.texts(&mut world.server), ["lost"]);
 }
 
+/// What was asked for comes after a week: it is not lost by coming.
+#[test]
+fn what_comes_after_a_week_is_shown() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "lost");
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what?");
+    alice.poll(&mut world.server);
+    let sent = alice.device.send(&bob.user(), b"again").unwrap();
+    let resent = alice.device.outbox().map(Result::unwrap).find(|out| out.message != sent[0].message);
+    world.clock.advance(8 * DAY);
+    let received = bob.device.receive(&resent.unwrap().bytes, None).unwrap();
+    assert_eq!((texts(&received), events(&received)), (vec!["lost".to_owned()], vec![]));
+}
+
+/// It was given up already when it comes: late, and new.
+#[test]
+fn what_was_given_up_is_shown_when_it_comes_after_all() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "late");
+    let late = world.server.take(&bob.address()).remove(0);
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(8 * DAY);
+    alice.say(&mut world.server, &bob.user(), "a week later");
+    assert_eq!(events(&bob.poll(&mut world.server)), [&Event::Lost(1)]);
+    let received = bob.device.receive(&late, None).unwrap();
+    assert_eq!((texts(&received), events(&received)), (vec!["late".to_owned()], vec![]));
+    // Once.
+    assert!(matches!(bob.device.receive(&late, None), Err(DeviceError::Message(Error::Duplicate))));
+}
+
 #[test]
 fn what_was_lost_is_asked_for_and_comes() {
     let (mut world, mut alice, mut bob) = acquainted();

@@ -155,7 +155,7 @@ pub enum Event {
     PeerRolledBack,
     /// This device was put back to an earlier state: the sender knows of more than it remembers having sent.
     RolledBack,
-    /// So many messages of this device's will never come.
+    /// So many messages of this device's count as lost. One that comes after all is shown.
     Lost(u32),
     /// How much a user is trusted was changed on another device of this user.
     TrustChanged {

@@ -56,12 +56,15 @@ impl<S: Store> Work<'_, S> {
         if let Some(ack) = &content.ack {
             self.acknowledged(&sender.device, ack, events)?;
         }
+        let mut arrival = None;
         if let Some(peer) = self.peer(&sender.device)?.change() {
+            // First its own number: nothing is lost by coming.
+            arrival = content.body.map(|body| (body, peer.receiving.arrived(&body.place, context.now)));
             lost(peer.receiving.gone(&content.gone), events);
             lost(peer.receiving.give_up_late(context.now), events);
         }
-        if let Some(body) = &content.body {
-            self.read_body(context, sender, &own, body, events)?;
+        if let Some((body, arrival)) = &arrival {
+            self.read_body(context, sender, &own, body, arrival, events)?;
         }
         self.note_asks(context, &sender.device, &content.asks)
     }
@@ -93,11 +96,12 @@ impl<S: Store> Work<'_, S> {
         sender: &Address,
         own: &UserId,
         body: &Body<'_>,
+        arrival: &Arrival,
         events: &mut Vec<Event>,
     ) -> Result<(), DeviceError> {
         let peer = self.peer(&sender.device)?.change().ok_or(DeviceError::Damaged)?;
-        match peer.receiving.arrived(&body.place, context.now) {
-            Arrival::New { lost: count } => lost(count, events),
+        match arrival {
+            Arrival::New { lost: count } => lost(*count, events),
             // It was late, and was asked for: both have come, in whichever order.
             Arrival::Again if body.resent || peer.ids.contains(&body.fingerprint()) => return Ok(()),
             Arrival::Again => events.push(Event::PeerRolledBack),

@@ -15,6 +15,8 @@ use crate::UnixTime;
 const MAX_STREAMS: usize = 4;
 /// How many missing messages of one stream are remembered; of a larger gap the older ones are given up at once.
 pub(super) const MAX_MISSING: usize = 256;
+/// How many that were given up are remembered of one stream, the highest: so that they are new if they come after all.
+const MAX_GIVEN_UP: usize = 256;
 /// How often a missing message is asked for.
 const MAX_ASKS: u8 = 2;
 /// Seconds for which a missing message may simply be late.
@@ -82,7 +84,7 @@ struct Stream {
     id: StreamId,
     /// One more than the highest number received.
     next: u32,
-    /// Lowest first.
+    /// Lowest first; those that were given up, too.
     missing: Vec<Missing>,
 }
 
@@ -90,14 +92,18 @@ struct Stream {
 struct Missing {
     number: u32,
     since: UnixTime,
+    /// How often; or [`GIVEN_UP`].
     asked: u8,
     last_asked: UnixTime,
 }
 
+/// It counts as lost: it is not asked for, and holds no acknowledgement back.
+const GIVEN_UP: u8 = u8::MAX;
+
 /// What a number says about a message that has authenticated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It is the next, or was missing. So many others before it were given up.
+    /// It is the next, or was missing, given up or not. So many others before it were given up.
     New { lost: u32 },
     /// A message with this number has arrived before.
     Again,
@@ -149,23 +155,46 @@ impl Receiving {
     }
 
     /// How many messages are missing, and may still come.
+    #[cfg(test)]
     pub(super) fn missing(&self) -> usize {
-        self.streams.iter().map(|stream| stream.missing.len()).sum()
+        self.streams.iter().map(Stream::count).sum()
     }
 
     fn give_up(&mut self, lost: impl Fn(StreamId, &Missing) -> bool) -> u32 {
-        let before = self.missing();
+        let mut count = 0;
         for stream in &mut self.streams {
-            stream.missing.retain(|missing| !lost(stream.id, missing));
+            let id = stream.id;
+            for missing in stream.missing.iter_mut().filter(|missing| missing.is_awaited()) {
+                if lost(id, missing) {
+                    missing.asked = GIVEN_UP;
+                    count += 1;
+                }
+            }
+            stream.forget();
         }
-        u32::try_from(before - self.missing()).unwrap_or(u32::MAX)
+        count
     }
 }
 
 impl Stream {
     /// Everything below has been received or given up.
     fn through(&self) -> u32 {
-        self.missing.first().map_or(self.next, |missing| missing.number)
+        self.missing.iter().find(|missing| missing.is_awaited()).map_or(self.next, |missing| missing.number)
+    }
+
+    /// How many may still come.
+    fn count(&self) -> usize {
+        self.missing.iter().filter(|missing| missing.is_awaited()).count()
+    }
+
+    /// Forgets the lowest of those that were given up, if they are too many.
+    fn forget(&mut self) {
+        let mut excess = (self.missing.len() - self.count()).saturating_sub(MAX_GIVEN_UP);
+        self.missing.retain(|missing| {
+            let forgotten = excess > 0 && !missing.is_awaited();
+            excess -= usize::from(forgotten);
+            !forgotten
+        });
     }
 
     fn arrived(&mut self, number: u32, now: UnixTime) -> Arrival {
@@ -175,21 +204,33 @@ impl Stream {
             return if self.missing.len() < before { Arrival::New { lost: 0 } } else { Arrival::Again };
         }
         let gap = number - self.next;
-        let remembered = gap.min(MAX_MISSING as u32);
+        let remembered = gap.min((MAX_MISSING + MAX_GIVEN_UP) as u32);
         self.missing.extend((number - remembered..number).map(|number| Missing {
             number,
             since: now,
             asked: 0,
             last_asked: now,
         }));
-        let excess = self.missing.len().saturating_sub(MAX_MISSING);
-        self.missing.drain(..excess);
+        let mut excess = self.count().saturating_sub(MAX_MISSING);
+        let lost = (gap - remembered).saturating_add(excess as u32);
+        for missing in self.missing.iter_mut().filter(|missing| missing.is_awaited()) {
+            if excess == 0 {
+                break;
+            }
+            missing.asked = GIVEN_UP;
+            excess -= 1;
+        }
+        self.forget();
         self.next = number.saturating_add(1);
-        Arrival::New { lost: (gap - remembered).saturating_add(excess as u32) }
+        Arrival::New { lost }
     }
 }
 
 impl Missing {
+    fn is_awaited(&self) -> bool {
+        self.asked != GIVEN_UP
+    }
+
     fn is_due(&self, now: UnixTime) -> bool {
         match self.asked {
             0 => self.since.is_over(ASK_AFTER, now),
@@ -249,7 +290,30 @@ mod tests {
         assert_eq!(receiving.give_up_late(time(604_799)), 0);
         assert_eq!(receiving.give_up_late(time(604_800)), 2);
         assert_eq!(receiving.ack(), Some(at(4)));
-        assert_eq!(receiving.arrived(&at(1), time(0)), Arrival::Again);
+        assert_eq!(
+            (receiving.give_up_late(time(1_000_000)), receiving.asks(time(1_000_000), 9)),
+            (0, vec![])
+        );
+    }
+
+    #[test]
+    fn what_was_given_up_is_new_once_when_it_comes() {
+        let mut receiving = Receiving::default();
+        arrived(&mut receiving, [0, 4]);
+        assert_eq!((receiving.give_up_late(time(604_800)), receiving.missing()), (3, 0));
+        arrived(&mut receiving, [2]);
+        assert_eq!(receiving.arrived(&at(2), time(0)), Arrival::Again);
+        assert_eq!(receiving.ack(), Some(at(5)));
+        // Of a gap that is too large at once, and of what the sender cannot send again, as well.
+        let far = receiving.arrived(&at(505), time(0));
+        assert_eq!((far, receiving.missing()), (Arrival::New { lost: 500 - 256 }, 256));
+        assert_eq!(receiving.gone(&[at(504)]), 1);
+        arrived(&mut receiving, [5, 248, 249, 504]);
+        // No more than 256 are remembered, the lowest are not.
+        assert_eq!(receiving.arrived(&at(1_506), time(0)), Arrival::New { lost: 1_000 - 256 + 254 });
+        assert_eq!(receiving.arrived(&at(993), time(0)), Arrival::Again);
+        arrived(&mut receiving, [994, 1_249, 1_250]);
+        assert_eq!(receiving.streams[0].missing.len(), 256 + 256 - 3);
     }
 
     #[test]
@@ -273,6 +337,7 @@ mod tests {
         }
         assert_eq!(receiving.streams.len(), MAX_STREAMS);
         assert_eq!(receiving.missing(), MAX_STREAMS * MAX_MISSING);
+        assert!(receiving.streams.iter().all(|stream| stream.missing.len() <= MAX_MISSING + MAX_GIVEN_UP));
     }
 
     #[test]
