@@ -86,15 +86,11 @@ use work::Work;
 /// # let key = StorageKey::generate();
 /// let mut device = Device::open_or_create(MemoryStore::new(), &key)?; // the key is from the platform's keychain
 ///
-/// // 1. What came in and was not acknowledged. The app may have it already.
-/// let inbox: Vec<_> = device.inbox().collect::<Result<_, _>>()?;
-/// for got in inbox.iter().filter(|got| !in_history(got)) {
-///     keep_in_history(got);
-/// }
-/// device.acknowledge(inbox.iter().map(|got| got.id))?;
-///
-/// // 2. What the server needs, and what is needed from it.
+/// // 1. What the server needs, and what is needed from it. Records that do not open any more are deleted.
 /// let tasks = device.maintain()?;
+/// if tasks.damaged > 0 {
+///     eprintln!("{} records were damaged", tasks.damaged);
+/// }
 /// if tasks.publish || prekeys_on_server() < LOW_WATER {
 ///     let publication = device.publication(prekeys_on_server())?;
 ///     upload(&publication);
@@ -103,6 +99,13 @@ use work::Work;
 /// for list in tasks.fetch.lists.iter().filter_map(fetch_list) {
 ///     device.provide(&list)?;
 /// }
+///
+/// // 2. What came in and was not acknowledged. The app may have it already.
+/// let inbox: Vec<_> = device.inbox().collect::<Result<_, _>>()?;
+/// for got in inbox.iter().filter(|got| !in_history(got)) {
+///     keep_in_history(got);
+/// }
+/// device.acknowledge(inbox.iter().map(|got| got.id))?;
 ///
 /// // 3. What has arrived. Nothing is sent by that.
 /// for message in mailbox() {
@@ -204,7 +207,8 @@ impl<S: Store> Device<S> {
         self.run(|work, context, _| work.send(context, drafts))
     }
 
-    /// What the server does not have yet, oldest first.
+    /// What the server does not have yet, oldest first. A record that does not open is an error, and the others follow
+    /// ([`Tasks::damaged`]).
     pub fn outbox(&self) -> impl Iterator<Item = Result<Outgoing, DeviceError>> + use<'_, S> {
         queue::listing(&self.vault)
     }
@@ -285,7 +289,8 @@ impl<S: Store> Device<S> {
         results
     }
 
-    /// What the app has not acknowledged, oldest first, all marked as redelivered.
+    /// What the app has not acknowledged, oldest first, all marked as redelivered. A record that does not open is an error,
+    /// and the others follow ([`Tasks::damaged`]).
     pub fn inbox(&self) -> impl Iterator<Item = Result<Received, DeviceError>> + use<'_, S> {
         queue::listing(&self.vault)
     }

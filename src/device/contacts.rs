@@ -16,7 +16,7 @@ use crate::{DeviceList, Error, UserId, roster::KnownList, store::Store, wire::co
 /// How many records are read at once.
 const PAGE: usize = 256;
 
-/// All contacts that a store has, encoded.
+/// All contacts that a store has, encoded; without those whose records do not open.
 pub(super) fn encode<S: Store>(vault: &Vault<S>, own: &UserId) -> Result<Vec<u8>, DeviceError> {
     let (mut contacts, mut after) = (Vec::new(), 0);
     loop {
@@ -24,7 +24,10 @@ pub(super) fn encode<S: Store>(vault: &Vault<S>, own: &UserId) -> Result<Vec<u8>
         let Some(last) = page.last() else { break };
         after = last.position;
         for record in &page {
-            let user: UserRecord = vault.open(record)?;
+            let user: UserRecord = match vault.open(record) {
+                Err(DeviceError::Damaged) => continue,
+                user => user?,
+            };
             if (user.standing == Standing::Contact || user.trust == Trust::Blocked) && user.id != *own {
                 contacts.push(user);
             }

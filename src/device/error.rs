@@ -28,7 +28,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`BadBackup`](Self::BadBackup) | another passphrase, key or copy may open it |
 /// | [`NoDevice`](Self::NoDevice), [`Occupied`](Self::Occupied) | fix the caller: [`open_or_create`](crate::Device::open_or_create) |
 /// | [`WrongKey`](Self::WrongKey) | keep the store; another key opens it |
-/// | [`Damaged`](Self::Damaged) | keep everything; if it stays so, begin anew out of a [backup](crate::Device::restore) |
+/// | [`Damaged`](Self::Damaged) | keep everything, and call [`maintain`](crate::Device::maintain), which deletes what does not open; if it stays so, begin anew out of a [backup](crate::Device::restore) |
 /// | [`UnsupportedVersion`](Self::UnsupportedVersion) | keep everything until the app is updated |
 /// | [`OutOfMemory`](Self::OutOfMemory), [`NoRandomness`](Self::NoRandomness) | keep everything, try again later |
 /// | [`Store`](Self::Store) | keep everything, try again when its cause is gone |

@@ -160,10 +160,19 @@ impl<S: Store> Work<'_, S> {
 
     /// Forgets everything about a device: its sessions, what was kept for it.
     pub(super) fn forget_device(&mut self, address: &Address) -> Result<(), DeviceError> {
-        let Some(peer) = self.peer(&address.device)?.get() else { return Ok(()) };
-        if peer.user != address.user {
-            return Ok(());
-        }
+        let peer = match self.peer(&address.device) {
+            Err(DeviceError::Damaged) => {
+                // What else there is of it cannot be found any more.
+                self.delete(Table::Peers, &address.device.to_bytes());
+                self.delete(Table::Bundles, &address.device.to_bytes());
+                if let Some(user) = self.user(&address.user)?.change() {
+                    user.devices.retain(|device| device != &address.device);
+                }
+                return Ok(());
+            }
+            peer => peer?.get(),
+        };
+        let Some(peer) = peer.filter(|peer| peer.user == address.user) else { return Ok(()) };
         let sessions: Vec<_> = peer.sessions.iter().map(|entry| entry.id).collect();
         let (stream, numbers) = (peer.sending.stream, peer.sending.acknowledged..peer.sending.next);
         for session in &sessions {

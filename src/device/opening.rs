@@ -95,13 +95,7 @@ impl<S: Store> Device<S> {
     pub fn open(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
         let Config { key, clock } = config.into();
         let vault = Vault::new(store, key)?;
-        let Some(check) = vault.store.read(&KEY_CHECK)? else { return Err(DeviceError::NoDevice) };
-        let mut reader = Reader::new(&check.value);
-        let version = reader.u8().map_err(|_| DeviceError::Damaged)?;
-        Kind::SealedRecord.expect(version).map_err(DeviceError::from_record)?;
-        if !constant_time_eq(reader.rest(), key_check(&vault.key).as_bytes()) {
-            return Err(DeviceError::WrongKey);
-        }
+        check_key(&vault)?;
         let id = vault.id(IdentityKeyPair::TABLE, ONLY);
         let (_, identity) = vault.read::<IdentityKeyPair>(&id)?.ok_or(DeviceError::Damaged)?;
         let (_, me) = vault.read::<Me>(&vault.id(Me::TABLE, ONLY))?.ok_or(DeviceError::Damaged)?;
@@ -158,6 +152,18 @@ pub(super) fn put_new<S: Store, T: Stored>(
     let value = vault.seal(&id, version, value);
     changes.push(Change { id, expected: Expected::Absent, action: Action::Put { version, value } });
     Ok(())
+}
+
+/// Whether this is the key that the store was made with; the version of the record that says so.
+pub(super) fn check_key<S: Store>(vault: &Vault<S>) -> Result<u64, DeviceError> {
+    let Some(check) = vault.store.read(&KEY_CHECK)? else { return Err(DeviceError::NoDevice) };
+    let mut reader = Reader::new(&check.value);
+    let version = reader.u8().map_err(|_| DeviceError::Damaged)?;
+    Kind::SealedRecord.expect(version).map_err(DeviceError::from_record)?;
+    if !constant_time_eq(reader.rest(), key_check(&vault.key).as_bytes()) {
+        return Err(DeviceError::WrongKey);
+    }
+    Ok(check.version)
 }
 
 /// Tells the right key from a wrong one.

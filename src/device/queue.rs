@@ -22,7 +22,8 @@ pub(super) trait Shown {
     fn show(record: &Record, stored: Self::Stored) -> Self;
 }
 
-/// Goes through a table, oldest first. What is put while it does is there or not. Ends after an error.
+/// Goes through a table, oldest first. What is put while it does is there or not. A record that does not open is an error,
+/// and those behind it follow; after one of the store it ends.
 pub(super) fn listing<S: Store, T: Shown>(
     vault: &Vault<S>,
 ) -> impl Iterator<Item = Result<T, DeviceError>> + use<'_, S, T> {
@@ -41,7 +42,7 @@ pub(super) fn listing<S: Store, T: Shown>(
     let mut failed = false;
     std::iter::from_fn(move || {
         let item = if failed { None } else { advance().transpose() };
-        failed |= matches!(item, Some(Err(_)));
+        failed |= matches!(item, Some(Err(DeviceError::Store(_))));
         item
     })
 }

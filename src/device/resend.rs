@@ -88,6 +88,7 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<(), DeviceError> {
         let Some(me) = self.me()?.get().filter(|me| !me.unlinked) else { return Ok(()) };
         let own = me.user;
+        self.drop_damaged(device)?;
         let Some(peer) = self.peer(device)?.get().filter(|peer| peer.is_waiting(context.now)) else {
             return Ok(());
         };
@@ -118,7 +119,10 @@ impl<S: Store> Work<'_, S> {
         let asked = self.peer(device)?.change().map(|peer| std::mem::take(&mut peer.asked));
         for place in &asked.into_iter().flatten().collect::<BTreeSet<_>>() {
             let name = resend_name(device, place);
-            let kept = self.read::<ResendRecord>(&name)?;
+            let kept = match self.read::<ResendRecord>(&name) {
+                Err(DeviceError::Damaged) => None,
+                kept => kept?,
+            };
             let fits = |kept: &ResendRecord| {
                 kept.answers < MAX_ANSWERS && !kept.sent.is_over(RESEND_PERIOD, context.now)
             };

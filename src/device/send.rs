@@ -199,6 +199,7 @@ impl<S: Store> Work<'_, S> {
         let mut out = Vec::new();
         for key in devices {
             let device = DeviceId::of(&key);
+            self.drop_damaged(&device)?;
             if self.peer_or_new(&Address { user: own, device }, &key)?.sessions.is_empty() {
                 self.number(context, &device, id, meaning)?;
             } else {
@@ -246,6 +247,7 @@ impl<S: Store> Work<'_, S> {
         key: &IdentityKey,
         missing: &mut Missing,
     ) -> Result<Option<Route>, DeviceError> {
+        self.drop_damaged(&address.device)?;
         let (mut session, mut unreachable) = (false, false);
         if let Some(peer) = self.peer(&address.device)?.get() {
             if peer.user != address.user {
@@ -275,7 +277,12 @@ impl<S: Store> Work<'_, S> {
         device: &DeviceId,
         key: &IdentityKey,
     ) -> Result<Option<Box<VerifiedBundle>>, DeviceError> {
-        let Some(record) = self.read::<BundleRecord>(&device.to_bytes())? else { return Ok(None) };
+        let record = match self.read::<BundleRecord>(&device.to_bytes()) {
+            // It is fetched once more.
+            Err(DeviceError::Damaged) => None,
+            record => record?,
+        };
+        let Some(record) = record else { return Ok(None) };
         let verified = PreKeyBundle::from_bytes(&record.bytes).and_then(|bundle| bundle.verify(context.now));
         Ok(verified.ok().filter(|bundle| bundle.identity_key() == key).map(Box::new))
     }

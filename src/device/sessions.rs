@@ -94,6 +94,22 @@ impl<S: Store> Work<'_, S> {
         self.peer(&address.device)?.change().ok_or(DeviceError::UnknownDevice)
     }
 
+    /// Lets go of the session with a device that is sent on if it does not open any more: the next one takes its place, and
+    /// is to be replaced.
+    pub(super) fn drop_damaged(&mut self, device: &DeviceId) -> Result<(), DeviceError> {
+        while let Some(peer) = self.peer(device)?.get()
+            && let Some(id) = peer.sessions.first().map(|entry| entry.id)
+            && self.session(&id)?.is_none()
+        {
+            self.delete_session(&id)?;
+            if let Some(peer) = self.peer(device)?.change() {
+                peer.sessions.retain(|entry| entry.id != id);
+                peer.suspicion = Suspicion::Broken;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the session with a device that is sent on should be, and may be, replaced.
     pub(super) fn is_to_be_replaced(
         &mut self,

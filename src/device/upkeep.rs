@@ -6,8 +6,12 @@ use super::{
     Context, Device, DeviceError, Missing, Outgoing, Trust,
     content::Meaning,
     link::{LINK_PERIOD, LinkRecord},
+    opening::{KEY_CHECK, check_key},
     queue,
-    records::{BundleRecord, Me, PeerRecord, ResendRecord, Standing, Stored, UserRecord},
+    records::{
+        BundleRecord, HandshakeRecord, InboxRecord, Me, OutboxRecord, PeerRecord, ResendRecord, Standing,
+        Stored, UserRecord,
+    },
     resend::RESEND_PERIOD,
     work::{ONLY, Work},
 };
@@ -29,6 +33,10 @@ pub struct Tasks {
     /// What to fetch, and [provide](Device::provide): on a device that does not hold the root key always the list of
     /// its own user, by which it gets to know that it was unlinked.
     pub fetch: Missing,
+    /// How many records did not open, and have been deleted: messages in inbox or outbox, what is known of a user or of
+    /// a device. What is missing of messages will be asked for by whoever misses it. Tell the app's user if this is not 0: the disk fails,
+    /// or somebody has written to it.
+    pub damaged: u32,
 }
 
 /// How a device works.
@@ -127,7 +135,14 @@ impl<S: Store> Device<S> {
             return Err(DeviceError::UnknownUser);
         }
         self.run(|work, _, _| {
-            let record = work.user(user)?.get().ok_or(DeviceError::UnknownUser)?;
+            let record = match work.user(user) {
+                Err(DeviceError::Damaged) => {
+                    // Which devices they had, and whether they were a stranger, cannot be found any more.
+                    work.delete(UserRecord::TABLE, &user.to_bytes());
+                    return Ok(());
+                }
+                record => record?.get().ok_or(DeviceError::UnknownUser)?,
+            };
             let (stranger, devices) = (record.standing == Standing::Stranger, record.devices.clone());
             for device in devices {
                 work.forget_device(&Address { user: *user, device })?;
@@ -147,7 +162,7 @@ impl<S: Store> Device<S> {
             work.me()?.change().ok_or(DeviceError::NoDevice)?.settings = settings;
             Ok(())
         })?;
-        if settings.resend { Ok(()) } else { self.sweep(|_: &ResendRecord| true) }
+        if settings.resend { Ok(()) } else { self.sweep(|_: &ResendRecord| true).map(drop) }
     }
 
     /// Whether this is the device of its user that holds the root key: it links and unlinks the others, and makes
@@ -162,53 +177,75 @@ impl<S: Store> Device<S> {
     /// What has to be done now and then: call it at every start and once a day, and after receiving what was waiting.
     /// Prekeys and the list of devices are renewed when they are due; what was kept for 14 days is deleted. What a contact's
     /// device asked for again an hour ago or earlier, and was not sent with another message to it, is in the outbox now. So
-    /// is, if this device holds the root key, what tells the user's other devices of a new list. Deleting, and what was asked
+    /// is, if this device holds the root key, what tells the user's other devices of a new list. Records that do not open
+    /// are deleted, and counted ([`Tasks::damaged`]); until then calls that need them fail with [`DeviceError::Damaged`]. Deleting, and what was asked
     /// for, is in commits of its own, each whole by itself.
     ///
     /// # Errors
-    /// [`DeviceError::Store`].
+    /// [`DeviceError::Damaged`] if it is what a device cannot be without, [`DeviceError::WrongKey`] if the store is not this
+    /// device's any more, [`DeviceError::Store`].
     pub fn maintain(&mut self) -> Result<Tasks, DeviceError> {
         let now = (self.clock)();
         let keeps = self.me()?.is_none_or(|me| me.settings.resend);
-        self.sweep(|record: &ResendRecord| !keeps || record.sent.is_over(RESEND_PERIOD, now))?;
-        self.sweep(|link: &LinkRecord| link.began.is_over(LINK_PERIOD, now))?;
+        let mut damaged =
+            self.sweep(|record: &ResendRecord| !keeps || record.sent.is_over(RESEND_PERIOD, now))?;
+        damaged += self.sweep(|link: &LinkRecord| link.began.is_over(LINK_PERIOD, now))?;
         let stale = |bundle: &BundleRecord| {
             PreKeyBundle::from_bytes(&bundle.bytes).map_or(true, |bundle| now > bundle.not_after())
         };
-        self.sweep(stale)?;
+        damaged += self.sweep(stale)?;
+        damaged += self.sweep(|_: &InboxRecord| false)?;
+        damaged += self.sweep(|_: &OutboxRecord| false)?;
+        damaged += self.sweep(|_: &HandshakeRecord| false)?;
+        damaged += self.sweep(|_: &UserRecord| false)?;
         let mut waiting = Vec::new();
-        self.sweep(|peer: &PeerRecord| {
+        damaged += self.sweep(|peer: &PeerRecord| {
             waiting.extend(peer.is_waiting(now).then(|| DeviceId::of(&peer.identity)));
             false
         })?;
         for device in &waiting {
             self.run(|work, context, _| work.answer_late(context, device))?;
         }
-        self.run(|work, context, _| work.maintain(context))
+        let tasks = self.run(|work, context, _| work.maintain(context))?;
+        Ok(Tasks { damaged, ..tasks })
     }
 
     fn me(&self) -> Result<Option<Me>, DeviceError> {
         Ok(self.vault.read(&self.vault.id(Me::TABLE, ONLY))?.map(|(_, me)| me))
     }
 
-    /// Deletes records of a table page by page: they may be many.
-    fn sweep<T: Stored>(&mut self, mut delete: impl FnMut(&T) -> bool) -> Result<(), DeviceError> {
+    /// Deletes records of a table page by page: they may be many. And those that do not open, but for that of this user,
+    /// without which there is nothing; how many those are. That the key is still that of the store is looked at first.
+    fn sweep<T: Stored>(&mut self, mut delete: impl FnMut(&T) -> bool) -> Result<u32, DeviceError> {
         const PAGE: usize = 100;
-        let mut after = 0;
+        let own = self.vault.id(UserRecord::TABLE, &self.user().to_bytes());
+        let (mut after, mut deleted) = (0, 0);
         loop {
             let page = self.vault.store.list(T::TABLE as u8, after, PAGE)?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { return Ok(deleted) };
             after = last.position;
-            let mut changes = Vec::new();
-            for record in &page {
-                if delete(&self.vault.open(record)?) {
+            let (mut changes, mut damaged) = (Vec::new(), 0);
+            for record in page.iter().filter(|record| record.id != own) {
+                let delete = match self.vault.open(record) {
+                    Err(DeviceError::Damaged) => {
+                        damaged += 1;
+                        true
+                    }
+                    value => delete(&value?),
+                };
+                if delete {
                     let (id, expected) = (record.id, Expected::Version(record.version));
                     changes.push(Change { id, expected, action: Action::Delete });
                 }
             }
+            if damaged > 0 {
+                let expected = Expected::Version(check_key(&self.vault)?);
+                changes.push(Change { id: KEY_CHECK, expected, action: Action::Keep });
+            }
             match self.vault.commit(&changes) {
+                Ok(()) => deleted += damaged,
                 // Somebody has just changed one of them: next time.
-                Ok(()) | Err(DeviceError::Store(StoreError::Conflict)) => {}
+                Err(DeviceError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -278,6 +315,7 @@ impl<S: Store> Work<'_, S> {
         let record = self.user(own)?.get().ok_or(DeviceError::Damaged)?;
         let (version, devices) = (record.known.map_or(0, |known| known.version), record.devices.clone());
         for device in devices {
+            self.drop_damaged(&device)?;
             let lacks = |peer: &&PeerRecord| peer.has_our_list < version && !peer.sessions.is_empty();
             if self.peer(&device)?.get().filter(lacks).is_some() {
                 let _in_the_outbox: Outgoing = self.send_content(context, &device, None)?;

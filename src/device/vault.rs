@@ -30,7 +30,8 @@ pub(super) struct Vault<S> {
 
 /// A session as it is stored.
 pub(super) struct StoredSession {
-    pub(super) session: Session,
+    /// None if it does not open, or its halves do not fit.
+    pub(super) session: Option<Session>,
     pub(super) hot_version: u64,
     /// Version and generation of the cold half; none if it was never written.
     pub(super) cold: Option<(u64, u64)>,
@@ -78,8 +79,14 @@ impl<S: Store> Vault<S> {
         let hot_id = self.id(Table::Sessions, &id.to_bytes());
         let Some(hot) = self.store.read(&hot_id)? else { return Ok(None) };
         let cold = self.store.read(&cold_id(&hot_id))?;
-        let session = self.open_session(&hot, cold.as_ref())?;
-        let cold = cold.map(|cold| (cold.version, session.cold_generation()));
+        let session = match self.open_session(&hot, cold.as_ref()) {
+            // Or both were changed between the two reads: then the version that was read is not the stored one any more,
+            // and nothing comes of it.
+            Err(DeviceError::Damaged) => None,
+            session => Some(session?),
+        };
+        let cold =
+            cold.zip(session.as_ref()).map(|(cold, session)| (cold.version, session.cold_generation()));
         Ok(Some(StoredSession { session, hot_version: hot.version, cold }))
     }
 

@@ -194,6 +194,7 @@ impl<'a, S: Store> Work<'a, S> {
         Ok(id)
     }
 
+    /// Deletes a session, also one that does not open.
     pub(super) fn delete_session(&mut self, id: &SessionId) -> Result<Option<Session>, DeviceError> {
         let slot = self.session_slot(id)?;
         slot.changed = true;
@@ -255,7 +256,7 @@ impl<'a, S: Store> Work<'a, S> {
                 let stored = self.vault.read_session(id)?;
                 let (hot_version, cold_version, session) = match stored {
                     None => (None, None, None),
-                    Some(stored) => (Some(stored.hot_version), stored.cold, Some(stored.session)),
+                    Some(stored) => (Some(stored.hot_version), stored.cold, stored.session),
                 };
                 let hot = self.vault.id(Table::Sessions, &id.to_bytes());
                 place.insert(SessionSlot {
@@ -263,9 +264,10 @@ impl<'a, S: Store> Work<'a, S> {
                     cold: cold_id(&hot),
                     hot_version,
                     cold_version,
+                    // What does not open is as if it were not there, and is deleted with the next commit.
+                    changed: hot_version.is_some() && session.is_none(),
                     session,
                     used: false,
-                    changed: false,
                 })
             }
         };

@@ -125,6 +125,20 @@ impl TestStore {
             .filter(|record| record.id.table == table)
             .for_each(|r| damage(&mut r.value));
     }
+
+    /// Alters one byte of one record of a table, counted in the order in which they were first put.
+    pub fn damage_one(&self, table: u8, number: usize) {
+        let mut inner = self.inner();
+        let mut records: Vec<_> =
+            inner.records.values_mut().filter(|record| record.id.table == table).collect();
+        records.sort_by_key(|record| record.position);
+        records[number].value[30] ^= 1;
+    }
+
+    /// Puts a record back as it was.
+    pub fn repair(&self, record: &Record) {
+        self.inner().records.insert(record.id, record.clone());
+    }
 }
 
 impl Inner {

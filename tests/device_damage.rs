@@ -1,0 +1,233 @@
+//! Records that do not open any more, or halves of a session that do not fit: what they were is lost, and nothing else
+//! stands still.
+#![cfg(feature = "std")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that fails"
+)]
+
+mod common;
+
+use common::world::{DAY, Fail, Phone, Server, TestClock, TestStore, link, texts};
+use subrosa::{BackupLock, DeviceError, Link, RecoveryKey, Trust};
+
+// Numbers of tables, of section 21 of `docs/SPEC.md`.
+const USERS: u8 = 5;
+const PEERS: u8 = 6;
+const SESSIONS: u8 = 7;
+const COLD: u8 = 8;
+const BUNDLES: u8 = 10;
+const OUTBOX: u8 = 11;
+const INBOX: u8 = 12;
+const RESEND: u8 = 13;
+const LINKS: u8 = 14;
+
+struct World {
+    clock: TestClock,
+    server: Server,
+}
+
+fn acquainted() -> (World, Phone, Phone) {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let mut bob = Phone::new(&clock, &mut server);
+    alice.say(&mut server, &bob.user(), "hello");
+    assert_eq!(bob.texts(&mut server), ["hello"]);
+    bob.say(&mut server, &alice.user(), "hi");
+    assert_eq!(alice.texts(&mut server), ["hi"]);
+    (World { clock, server }, alice, bob)
+}
+
+fn damage(phone: &mut Phone, table: u8) {
+    assert!(phone.store.count(table) > 0, "nothing is there to be damaged");
+    phone.store.damage(table, |value| value[30] ^= 1);
+    phone.restart();
+}
+
+#[test]
+fn a_damaged_session_is_replaced_by_the_next_message() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    damage(&mut alice, SESSIONS);
+    alice.say(&mut world.server, &bob.user(), "in a new session");
+    assert_eq!(bob.texts(&mut world.server), ["in a new session"]);
+    bob.say(&mut world.server, &alice.user(), "read");
+    assert_eq!(alice.texts(&mut world.server), ["read"]);
+    assert_eq!(alice.store.count(SESSIONS), 1, "nothing of it is left");
+    assert_eq!(alice.store.count(COLD), 0);
+}
+
+/// One half of it is that of an earlier state.
+#[test]
+fn halves_that_do_not_fit_are_a_damaged_session() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    // Something is missing: there is a cold half.
+    for text in ["lost", "arrives"] {
+        bob.say(&mut world.server, &alice.user(), text);
+    }
+    let messages = world.server.take(&alice.address());
+    alice.device.receive(&messages[1], None).unwrap();
+    let cold: Vec<_> = alice.store.records().into_values().filter(|record| record.id.table == COLD).collect();
+    assert_eq!(cold.len(), 1);
+    alice.device.receive(&messages[0], None).unwrap();
+    alice.store.damage(COLD, |value| value.clone_from(&cold[0].value));
+    alice.restart();
+    let refused = alice.device.receive(&messages[1], Some(&bob.user()));
+    assert!(matches!(refused, Err(DeviceError::Message(_))), "{refused:?}");
+    alice.say(&mut world.server, &bob.user(), "in a new session");
+    assert_eq!(bob.texts(&mut world.server), ["in a new session"]);
+}
+
+/// The peer begins anew, since it is not answered.
+#[test]
+fn a_new_first_message_is_read_beside_a_damaged_session() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    damage(&mut alice, SESSIONS);
+    bob.store.damage(SESSIONS, |value| value[30] ^= 1);
+    bob.restart();
+    bob.say(&mut world.server, &alice.user(), "a new one");
+    assert_eq!(alice.texts(&mut world.server), ["a new one"]);
+    alice.say(&mut world.server, &bob.user(), "and its answer");
+    assert_eq!(bob.texts(&mut world.server), ["and its answer"]);
+}
+
+#[test]
+fn a_damaged_session_with_ones_own_device_stops_nothing() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut second = link(&mut alice, &mut world.server);
+    alice.say(&mut world.server, &bob.user(), "sessions everywhere");
+    assert_eq!(second.texts(&mut world.server), ["> sessions everywhere"]);
+    second.say(&mut world.server, &bob.user(), "answered");
+    assert_eq!(alice.texts(&mut world.server), ["> answered"]);
+    damage(&mut alice, SESSIONS);
+    alice.device.set_trust(&bob.user(), Trust::Verified).unwrap();
+    alice.device.maintain().unwrap();
+    alice.say(&mut world.server, &bob.user(), "to both");
+    assert!(second.texts(&mut world.server).contains(&"> to both".to_owned()));
+    assert!(bob.texts(&mut world.server).contains(&"to both".to_owned()));
+    // Out it goes, whatever is damaged.
+    damage(&mut alice, SESSIONS);
+    alice.device.unlink(&second.address().device).unwrap();
+    assert_eq!(alice.device.user_info(&alice.user()).unwrap().unwrap().devices.len(), 1);
+}
+
+#[test]
+fn who_has_a_damaged_record_can_be_forgotten() {
+    for table in [SESSIONS, PEERS, USERS] {
+        let (mut world, mut alice, mut bob) = acquainted();
+        if table == USERS {
+            // The first is of the user itself.
+            alice.store.damage_one(USERS, 1);
+            alice.restart();
+        } else {
+            damage(&mut alice, table);
+        }
+        alice.device.forget(&bob.user()).unwrap();
+        assert_eq!(alice.device.user_info(&bob.user()).unwrap(), None);
+        if table == USERS {
+            // Which devices were Bob's, nobody knows any more.
+            assert_eq!(alice.store.count(PEERS), 1);
+        } else {
+            assert_eq!(alice.store.count(PEERS), 0);
+            bob.publish(&mut world.server);
+            alice.say(&mut world.server, &bob.user(), "as new");
+            assert_eq!(bob.texts(&mut world.server), ["as new"]);
+        }
+    }
+}
+
+#[test]
+fn listings_go_on_behind_a_damaged_record_and_maintaining_clears_it() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    for text in ["one", "two", "three"] {
+        alice.say(&mut world.server, &bob.user(), text);
+        for message in world.server.take(&bob.address()) {
+            bob.device.receive(&message, None).unwrap();
+        }
+    }
+    for text in ["one", "two", "three"] {
+        alice.device.send(&bob.user(), text.as_bytes()).unwrap();
+    }
+    bob.store.damage_one(INBOX, 1);
+    alice.store.damage_one(OUTBOX, 1);
+    let inbox: Vec<_> = bob.device.inbox().collect();
+    assert!(matches!(inbox[1], Err(DeviceError::Damaged)), "{inbox:?}");
+    let good: Vec<_> = inbox.into_iter().flatten().collect();
+    assert_eq!(texts(&good), ["one", "three"]);
+    assert_eq!(alice.device.outbox().filter(Result::is_ok).count(), 2);
+    // It is gone, and that is told.
+    assert_eq!(bob.device.maintain().unwrap().damaged, 1);
+    assert_eq!(bob.device.inbox().map(Result::unwrap).count(), 2);
+    assert_eq!(alice.device.maintain().unwrap().damaged, 1);
+    assert_eq!(alice.device.outbox().map(Result::unwrap).count(), 2);
+    assert_eq!((bob.device.maintain().unwrap().damaged, alice.device.maintain().unwrap().damaged), (0, 0));
+}
+
+#[test]
+fn maintaining_clears_what_does_not_open() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut carol = Phone::new(&world.clock, &mut world.server);
+    let contacts = alice.store.count(USERS);
+    alice.say(&mut world.server, &bob.user(), "not acknowledged");
+    alice.device.provide(&world.server.list(&carol.user()).unwrap()).unwrap();
+    alice.device.provide(&world.server.bundle(&carol.address()).unwrap()).unwrap();
+    let new = Link::begin(TestStore::default(), world.clock.config()).unwrap();
+    alice.device.offer_link(&new.code()).unwrap();
+    for (table, count) in [(BUNDLES, 1), (RESEND, 1), (LINKS, 1), (PEERS, 1)] {
+        damage(&mut alice, table);
+        let tasks = alice.device.maintain().unwrap();
+        assert_eq!((tasks.damaged, alice.store.count(table)), (count, 0), "table {table}");
+    }
+    // Of users, too; that of its own user is all there is of the list.
+    alice.store.damage_one(USERS, contacts);
+    alice.restart();
+    let backup = alice.device.backup(&BackupLock::Key(&RecoveryKey::generate().unwrap()));
+    assert!(backup.is_ok(), "{backup:?}");
+    assert_eq!(alice.device.maintain().unwrap().damaged, 1);
+    assert_eq!(alice.store.count(USERS), contacts);
+    alice.say(&mut world.server, &carol.user(), "as new");
+    assert_eq!(carol.texts(&mut world.server), ["as new"]);
+    world.clock.advance(DAY);
+    alice.say(&mut world.server, &bob.user(), "as new");
+    assert_eq!(bob.texts(&mut world.server), ["not acknowledged", "as new"]);
+}
+
+/// A fetched bundle that does not open is fetched once more.
+#[test]
+fn a_damaged_bundle_is_none() {
+    let (mut world, mut alice, _) = acquainted();
+    let mut carol = Phone::new(&world.clock, &mut world.server);
+    alice.device.provide(&world.server.list(&carol.user()).unwrap()).unwrap();
+    alice.device.provide(&world.server.bundle(&carol.address()).unwrap()).unwrap();
+    damage(&mut alice, BUNDLES);
+    alice.say(&mut world.server, &carol.user(), "hello");
+    assert_eq!(carol.texts(&mut world.server), ["hello"]);
+}
+
+/// Somebody has made a new device in a store that is still open: nothing of that opens under the key of before.
+#[test]
+fn nothing_is_deleted_under_a_wrong_key() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "one");
+    let message = world.server.take(&bob.address()).remove(0);
+    bob.device.receive(&message, None).unwrap();
+    bob.store.damage_one(INBOX, 0);
+    bob.store.damage(0, |value| value[30] ^= 1);
+    let before = bob.store.records();
+    assert!(matches!(bob.device.maintain(), Err(DeviceError::WrongKey)));
+    assert!(bob.store.records() == before);
+}
+
+/// A store that fails is no damage.
+#[test]
+fn nothing_is_deleted_because_the_store_fails() {
+    let (_, mut alice, bob) = acquainted();
+    let before = alice.store.records();
+    for call in 0..12 {
+        alice.store.fail_at(alice.store.calls() + call, Fail::Before);
+        assert!(alice.device.maintain().is_err() || alice.device.forget(&bob.user()).is_err());
+        assert!(alice.store.records() == before);
+        alice.restart();
+    }
+}
