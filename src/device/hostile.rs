@@ -293,6 +293,36 @@ fn a46_lists_of_others_leave_nothing() {
     let events: Vec<_> = received.iter().map(|received| &received.event).collect();
     assert_eq!(events, [&Event::NewUser, &Event::NotUnderstood, &Event::NotUnderstood]);
     assert_eq!(victim.users().count(), 2);
+    // Nor is anybody blamed for a signature on one, since nobody has verified it.
+    let mut forged = foreign[0].clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let content = content::Content { lists: vec![&forged], ..Default::default() }.encode();
+    let received = victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+    assert_eq!(received.iter().map(|it| &it.event).collect::<Vec<_>>(), [&Event::NotUnderstood]);
+}
+
+/// A list is verified once. That it is not verified again shows by one that was put there without.
+#[test]
+fn a46_a_list_that_is_known_costs_no_signatures() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let list = liar.list(NOW);
+    let payload = Payload { certificate: liar.certificate(&list), recipient: victim.user() };
+    let mut session = liar.begin(&mut victim, &payload.to_bytes());
+    victim.provide(&list.to_bytes()).unwrap();
+    let mut forged = list.to_bytes();
+    *forged.last_mut().unwrap() ^= 1;
+    let mut events = |victim: &mut Device<MemoryStore>| {
+        let content = content::Content { lists: vec![&forged], ..Default::default() }.encode();
+        let received = victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+        received.into_iter().map(|received| received.event).collect::<Vec<_>>()
+    };
+    assert_eq!(events(&mut victim), [Event::NewUser, Event::ListRefused(Refusal::Forged)]);
+    let put = |work: &mut Work<'_, _>| -> Result<(), DeviceError> {
+        work.user(liar.root.user_id())?.change().unwrap().list = Some(forged.clone());
+        Ok(())
+    };
+    victim.run(|work, _, _| put(work)).unwrap();
+    assert_eq!(events(&mut victim), []);
 }
 
 /// Of a user who is known by name only, the first certificate counts as any other: what contradicts it is a fork.

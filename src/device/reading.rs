@@ -11,7 +11,7 @@ use super::{
     vault::random_bytes,
     work::Work,
 };
-use crate::{Address, DeviceId, UserId, store::Store};
+use crate::{Address, DeviceId, DeviceList, UserId, store::Store};
 
 impl<S: Store> Work<'_, S> {
     pub(super) fn read_content(
@@ -23,11 +23,9 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<(), DeviceError> {
         let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
         for list in &content.lists {
-            let taken = read_list(list).and_then(|list| {
-                // Those of others are none of the sender's business, and each would leave a record here.
-                let fits = [sender.user, own].contains(list.user_id());
-                fits.then(|| self.take_list(context, &list)).transpose()
-            });
+            let taken = self
+                .carried_list(list, &[sender.user, own])
+                .and_then(|list| list.map(|list| self.take_list(context, &list)).transpose());
             match taken {
                 Ok(None) => events.push(Event::NotUnderstood),
                 Ok(Some(taken)) => {
@@ -67,6 +65,21 @@ impl<S: Store> Work<'_, S> {
             self.read_body(context, sender, &own, body, arrival, events)?;
         }
         self.note_asks(context, &sender.device, &content.asks)
+    }
+
+    /// A list that came in a message; none if it is of another user: those are none of the sender's business, and each
+    /// would leave a record here. Up to 33 signatures are verified only where that is needed.
+    fn carried_list(&mut self, bytes: &[u8], users: &[UserId]) -> Result<Option<DeviceList>, DeviceError> {
+        // Only to see whose it says that it is, and whether it is known already.
+        let unverified = DeviceList::from_sealed_state(bytes)?;
+        if !users.contains(unverified.user_id()) {
+            return Ok(None);
+        }
+        let known = self.user(unverified.user_id())?.get().and_then(|record| record.list.as_deref());
+        if known == Some(bytes) {
+            return Ok(Some(unverified));
+        }
+        read_list(bytes).map(Some)
     }
 
     pub(super) fn acknowledged(
