@@ -113,7 +113,7 @@ use work::Work;
 ///         Ok(received) => received.iter().for_each(keep_in_history),
 ///         // Nobody can read it, or is to: see the table of `DeviceError`.
 ///         Err(DeviceError::Message(_) | DeviceError::Refused(_)) => {}
-///         Err(DeviceError::Blocked | DeviceError::TooManyDevices) => {}
+///         Err(DeviceError::Blocked | DeviceError::TooManyDevices | DeviceError::TooManySessions) => {}
 ///         Err(error) => return Err(error), // keep it
 ///     }
 ///     tell_server_that_it_arrived(&message);
@@ -232,8 +232,8 @@ impl<S: Store> Device<S> {
     ///
     /// # Errors
     /// [`DeviceError::Message`], [`DeviceError::Refused`], [`DeviceError::NeedsHint`],
-    /// [`DeviceError::TooManyStrangers`], [`DeviceError::Blocked`], [`DeviceError::Missing`],
-    /// [`DeviceError::Store`].
+    /// [`DeviceError::TooManyStrangers`], [`DeviceError::TooManyDevices`], [`DeviceError::TooManySessions`],
+    /// [`DeviceError::Blocked`], [`DeviceError::Missing`], [`DeviceError::Store`].
     pub fn receive(&mut self, message: &[u8], from: Option<&UserId>) -> Result<Vec<Received>, DeviceError> {
         match self.run(|work, context, index| work.receive(context, index, message, from))? {
             Outcome::Received(received) => Ok(received),

@@ -3,8 +3,8 @@
 //! ```text
 //! handshake ──> certificate of the sender ──> what is known of the user ──> a session with one more device
 //! ```
-//! Anybody can make users and write first. So strangers are few, and have few devices and sessions; who has been written
-//! to, or verified, is none.
+//! Anybody can make users and write first. So strangers are few, have few devices and sessions, and begin few in a day; who
+//! has been written to, or verified, is none.
 //!
 //! Not its concern: what the message says.
 
@@ -12,11 +12,12 @@ use super::{
     Context, DeviceError, Event, Missing, Refusal, Trust,
     receive::Outcome,
     records::{HandshakeRecord, SessionEntry, Standing, Strangers, UserRecord},
+    sessions::is_recent,
     work::Work,
 };
 use crate::{
     Accepted, Address, DeviceId, Error, IdentityKey, MessageKind, UserId,
-    roster::{KnownList, Payload},
+    roster::{KnownList, MAX_DEVICES, Payload},
     store::Store,
 };
 
@@ -26,6 +27,12 @@ pub(super) const MAX_STRANGERS: u32 = 500;
 /// found among all of them without a hint.
 const MAX_STRANGERS_DEVICES: usize = 2;
 pub(super) const MAX_STRANGERS_SESSIONS: usize = 2;
+/// How many sessions such a user may begin in a day, and any other one. A device that keeps to the rules begins two at most
+/// (`sessions`). Each is a handshake, and perhaps one fingerprint in the replay record of a signed prekey, which has no room for
+/// everything that one user could put there. Devices come and go with lists that users sign themselves, so it is users
+/// that are counted.
+const MAX_STRANGERS_BEGINNINGS: u32 = 8;
+const MAX_BEGINNINGS: u32 = 2 * MAX_DEVICES as u32;
 
 impl<S: Store> Work<'_, S> {
     pub(super) fn receive_initial(
@@ -47,6 +54,7 @@ impl<S: Store> Work<'_, S> {
         let content = zeroize::Zeroizing::new(content);
         let key = *session.peer_identity();
         let (address, mut events) = self.check_certificate(context, &key, &payload)?;
+        self.count_beginning(context, &address.user)?;
         if !session.used_one_time_prekey() {
             events.push(Event::NoOneTimePreKey);
         }
@@ -149,6 +157,20 @@ impl<S: Store> Work<'_, S> {
             }
         }
         Ok(vec![Event::NewUser])
+    }
+
+    /// A user begins a session, if it is not too many today.
+    fn count_beginning(&mut self, context: &Context<'_>, user: &UserId) -> Result<(), DeviceError> {
+        let record = self.user(user)?.change().ok_or(DeviceError::Damaged)?;
+        if !is_recent(record.begun_since, context.now) {
+            (record.begun, record.begun_since) = (0, context.now);
+        }
+        let stranger = record.standing == Standing::Stranger;
+        if record.begun >= if stranger { MAX_STRANGERS_BEGINNINGS } else { MAX_BEGINNINGS } {
+            return Err(DeviceError::TooManySessions);
+        }
+        record.begun += 1;
+        Ok(())
     }
 
     /// The user is somebody that this user writes to, or knows.

@@ -15,6 +15,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`Message`](Self::Message) of [`Error::Duplicate`] | everyday after a crash: it has arrived, drop it |
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
 /// | [`Refused`](Self::Refused) | drop the message, list or bundle |
+/// | [`TooManySessions`](Self::TooManySessions) | drop the message |
 /// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) |
 /// | [`Blocked`](Self::Blocked) | received: drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
 /// | [`TooManyDevices`](Self::TooManyDevices) | received: drop it, its sender has too many. Linking: [unlink](crate::Device::unlink) one first |
@@ -66,6 +67,8 @@ pub enum DeviceError {
     BadLink,
     /// Thirty-two devices are the limit.
     TooManyDevices,
+    /// The sender has begun more sessions in a day than anybody does who keeps to the rules.
+    TooManySessions,
     /// A backup that this passphrase or key does not open, or that is damaged.
     BadBackup,
     /// The store has no device yet.
@@ -186,6 +189,7 @@ impl fmt::Display for DeviceError {
             Self::Unlinked => "this device was unlinked",
             Self::BadLink => "link code, offer, reply or grant does not fit",
             Self::TooManyDevices => "too many devices",
+            Self::TooManySessions => "too many sessions begun in a day",
             Self::BadBackup => "backup does not open",
             Self::NoDevice => "store has no device yet",
             Self::Occupied => "store has a device already",

@@ -214,6 +214,43 @@ fn a46_one_user_has_no_more_devices_than_a_list() {
     }
 }
 
+/// One identity, or one user with ever new devices, begins sessions until the last-resort prekey is used up.
+#[test]
+fn a46_one_user_begins_few_sessions_in_a_day() {
+    let time = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(NOW.as_secs()));
+    let clock = time.clone();
+    let clock = move || UnixTime::from_secs(clock.load(std::sync::atomic::Ordering::Relaxed));
+    let config = Config::new(&StorageKey::from_bytes(&[7; 32]), clock);
+    let (mut liar, mut victim) = (Liar::new(), Device::create(MemoryStore::new(), config).unwrap());
+    let recipient = victim.user();
+    let list = liar.list(NOW);
+    let payload = Payload { certificate: liar.certificate(&list), recipient }.to_bytes();
+    for _ in 0..7 {
+        liar.send(&mut victim, &payload).unwrap();
+    }
+    // Another device, which takes the first one out.
+    liar.identity = IdentityKeyPair::generate();
+    let entry = (*liar.identity.identity_key(), claim(&liar.identity, liar.root.user_id()));
+    let next = DeviceList::sign(&liar.root, Some(&list), vec![entry], NOW).unwrap();
+    let payload = Payload { certificate: liar.certificate(&next), recipient }.to_bytes();
+    liar.send(&mut victim, &payload).unwrap();
+    victim.provide(&next.to_bytes()).unwrap();
+    let refused = liar.send(&mut victim, &payload);
+    assert!(matches!(refused, Err(DeviceError::TooManySessions)), "{refused:?}");
+    // Somebody else is let in, and so is this user a day later, or as a contact.
+    let other = Liar::new();
+    let certificate = other.certificate(&other.list(NOW));
+    other.send(&mut victim, &Payload { certificate, recipient }.to_bytes()).unwrap();
+    time.fetch_add(24 * 60 * 60, std::sync::atomic::Ordering::Relaxed);
+    liar.send(&mut victim, &payload).unwrap();
+    victim.set_trust(liar.root.user_id(), Trust::Verified).unwrap();
+    for _ in 1..64 {
+        liar.send(&mut victim, &payload).unwrap();
+    }
+    let refused = liar.send(&mut victim, &payload);
+    assert!(matches!(refused, Err(DeviceError::TooManySessions)), "{refused:?}");
+}
+
 fn devices_without_a_list(is_contact: bool, max: u8) {
     let (mut liar, mut victim) = (Liar::new(), device());
     if is_contact {

@@ -43,6 +43,8 @@ impl UserRecord {
             taken: list.map_or(0, DeviceList::version),
             list: list.map(DeviceList::to_bytes),
             devices: Vec::new(),
+            begun: 0,
+            begun_since: UnixTime::from_secs(0),
         }
     }
 

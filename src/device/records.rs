@@ -120,6 +120,9 @@ pub(super) struct UserRecord {
     pub(super) list: Option<Vec<u8>>,
     /// Devices of which there is a record.
     pub(super) devices: Vec<DeviceId>,
+    /// How many sessions they have begun in the day that began then.
+    pub(super) begun: u32,
+    pub(super) begun_since: UnixTime,
 }
 
 /// What there has been with a user.
