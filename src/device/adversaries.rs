@@ -25,10 +25,12 @@ struct FlakyStore {
     full: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
     commits: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
 impl Store for FlakyStore {
     fn read(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        self.reads.fetch_add(1, Relaxed);
         self.inner.read(id)
     }
 
@@ -466,6 +468,48 @@ fn without_a_hint_a_limited_number_of_sessions_is_tried() {
     let result = bob.receive(&hidden[0].bytes, None);
     assert!(matches!(result, Err(DeviceError::NeedsHint)), "{result:?}");
     assert!(is_shown(&bob.receive(&hidden[0].bytes, Some(&a))));
+}
+
+/// A contact with many devices begins sessions as often as it may.
+#[test]
+fn a46_a_contact_has_no_more_than_so_many_sessions() {
+    let clock = Clock::new();
+    let (mut bob, mut alice, mallory) = (clock.device(), clock.device(), Root::new());
+    let identities = [(); 4].map(|()| IdentityKeyPair::generate());
+    let list = mallory.list(None, &identities.each_ref());
+    bob.provide(list.as_bytes()).unwrap();
+    bob.set_trust(mallory.0.user_id(), Trust::Verified).unwrap();
+    let mut newest = Vec::new();
+    for _ in 0..30 {
+        newest.clear();
+        for identity in &identities {
+            let mut session = mallory.begin(identity, &list, &mut bob);
+            bob.receive(&session.encrypt(&Content::default().encode()).unwrap(), None).unwrap();
+            newest.push(session);
+        }
+        clock.advance(DAY / 10);
+    }
+    let kept = bob.vault.store.list(Table::Sessions as u8, 0, usize::MAX).unwrap().len();
+    assert_eq!(kept, 64);
+    assert_eq!(bob.vault.store.list(Table::Handshakes as u8, 0, usize::MAX).unwrap().len(), kept);
+    // Those that are sent on are among them.
+    for session in &mut newest {
+        bob.receive(&session.encrypt(&Content::default().encode()).unwrap(), None).unwrap();
+    }
+    // What is said to be of hers, and is garbage, takes no more than reading those.
+    let mut bob = Device::open(bob.vault.store.clone(), clock.config()).unwrap();
+    let before = bob.vault.store.reads.load(Relaxed);
+    let garbage = [&[0x21][..], &[7; 340]].concat();
+    assert!(bob.receive(&garbage, Some(mallory.0.user_id())).is_err());
+    let reads = bob.vault.store.reads.load(Relaxed) - before;
+    // Two halves, once to try it and once for the index, where only the cold one is read; devices, users.
+    assert!(reads <= 64 * 3 + 20, "{reads}");
+    let in_memory = bob.cache.sessions.values().filter(|slot| slot.session.is_some()).count();
+    assert!(in_memory <= 8 + 1, "{in_memory}");
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"a friend");
+    say(&mut bob, &mut [&mut alice], &a, b"is found");
+    say(&mut alice, &mut [&mut bob], &b, b"without a hint");
 }
 
 /// A server keeps a message of a session back until that has been replaced.

@@ -129,6 +129,8 @@ pub(super) struct SessionSlot {
     pub(super) session: Option<Session>,
     pub(super) used: bool,
     pub(super) changed: bool,
+    /// It is there, and is read again when it is needed; that nobody has changed it is still compared.
+    pub(super) unloaded: bool,
 }
 
 /// What is in memory between operations.

@@ -26,6 +26,9 @@ use crate::{
 /// How many received messages are remembered of each device, to know a repeated one by.
 const MAX_SEEN: usize = 32;
 
+/// How many sessions stay in memory that a message does not belong to: each may have keys of many missing messages.
+const MAX_KEPT: usize = 8;
+
 /// What became of a message.
 pub(super) enum Outcome {
     Received(Vec<Received>),
@@ -51,9 +54,12 @@ impl<S: Store> Work<'_, S> {
             (None, Some(user)) => self.sessions_of(user)?,
             (None, None) => Vec::new(),
         };
-        for (device, session) in &candidates {
+        for (number, (device, session)) in candidates.iter().enumerate() {
             if let Some(outcome) = self.try_session(context, kind, device, session, message)? {
                 return Ok(outcome);
+            }
+            if number >= MAX_KEPT {
+                self.unload(session);
             }
         }
         if handshake.is_some() {

@@ -28,8 +28,10 @@ const MAX_HEALINGS: usize = 2;
 const HEALING_PERIOD: u64 = 24 * 60 * 60;
 /// Seconds after which a session that nobody has answered is taken for lost.
 const UNANSWERED: u64 = 7 * 24 * 60 * 60;
-/// How many sessions with one device are kept.
+/// How many sessions with one device are kept, and how many with all devices of one user: what a message that is said to be
+/// theirs is tried in, and what they take of the sessions that others' are looked for among.
 const MAX_SESSIONS: usize = 40;
+const MAX_SESSIONS_OF_USER: usize = 64;
 
 impl<S: Store> Work<'_, S> {
     /// Begins a session, and makes it the one to send on.
@@ -190,7 +192,32 @@ impl<S: Store> Work<'_, S> {
                 .min_by_key(|index| peer.sessions.get(*index).map(|entry| entry.last_used));
             dropped.extend(oldest.map(|index| peer.sessions.remove(index).id));
         }
-        dropped.iter().try_for_each(|id| self.forget_session(id))
+        dropped.iter().try_for_each(|id| self.forget_session(id))?;
+        self.drop_old_sessions_of(&user)
+    }
+
+    /// The same for all devices of a user.
+    fn drop_old_sessions_of(&mut self, user: &UserId) -> Result<(), DeviceError> {
+        let devices = self.user(user)?.get().map_or_else(Vec::new, |record| record.devices.clone());
+        let (mut count, mut others) = (0, Vec::new());
+        // With a single one there are fewer.
+        for device in devices.iter().filter(|_| devices.len() > 1) {
+            let peer = match self.peer(device) {
+                Err(DeviceError::Damaged) => continue,
+                peer => peer?.get(),
+            };
+            let sessions = peer.map_or(&[][..], |peer| &peer.sessions);
+            count += sessions.len();
+            others.extend(sessions.iter().skip(1).map(|entry| (entry.last_used, *device, entry.id)));
+        }
+        others.sort_by_key(|(last_used, ..)| *last_used);
+        for (_, device, id) in others.into_iter().take(count.saturating_sub(MAX_SESSIONS_OF_USER)) {
+            if let Some(peer) = self.peer(&device)?.change() {
+                peer.sessions.retain(|entry| entry.id != id);
+            }
+            self.forget_session(&id)?;
+        }
+        Ok(())
     }
 
     /// Deletes a session and what points to it.

@@ -156,6 +156,13 @@ impl<'a, S: Store> Work<'a, S> {
         Ok(content)
     }
 
+    /// Takes a session out of memory that was not changed.
+    pub(super) fn unload(&mut self, id: &SessionId) {
+        if let Some(slot) = self.cache.sessions.get_mut(id).filter(|slot| !slot.changed) {
+            slot.unloaded = slot.session.take().is_some();
+        }
+    }
+
     /// Accepts a first message; only then do the prekeys count as changed.
     pub(super) fn accept(
         &mut self,
@@ -250,6 +257,9 @@ impl<'a, S: Store> Work<'a, S> {
 
     fn session_slot(&mut self, id: &SessionId) -> Result<&mut SessionSlot, DeviceError> {
         use std::collections::btree_map::Entry;
+        if self.cache.sessions.get(id).is_some_and(|slot| slot.unloaded) {
+            self.cache.sessions.remove(id);
+        }
         let slot = match self.cache.sessions.entry(*id) {
             Entry::Occupied(slot) => slot.into_mut(),
             Entry::Vacant(place) => {
@@ -268,6 +278,7 @@ impl<'a, S: Store> Work<'a, S> {
                     changed: hot_version.is_some() && session.is_none(),
                     session,
                     used: false,
+                    unloaded: false,
                 })
             }
         };
