@@ -384,8 +384,9 @@ impl<S: Store> Device<S> {
         mut operation: impl FnMut(&mut Work<'_, S>, &Context<'_>, &mut HeaderIndex) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
         let context = Context { identity: &self.identity, device: self.address.device, now: (self.clock)() };
-        let index = &mut self.index;
-        Work::run(&mut self.vault, &mut self.cache, |work| operation(work, &context, index))
+        Work::run(&mut self.vault, &mut self.cache, &mut self.index, |work, index| {
+            operation(work, &context, index)
+        })
     }
 
     fn erase(&mut self, table: Table, names: impl Iterator<Item = [u8; 16]>) -> Result<(), DeviceError> {

@@ -45,6 +45,13 @@ impl<S: Store> Work<'_, S> {
             Ok(accepted) => accepted,
             Err(Error::UnknownPreKey) => {
                 if let Some(user) = hint {
+                    let devices =
+                        self.user(user)?.get().map_or_else(Vec::new, |record| record.devices.clone());
+                    for device in &devices {
+                        if self.has_seen(device, message)? {
+                            return Err(Error::Duplicate.into());
+                        }
+                    }
                     self.suspect_user(user)?;
                 }
                 return Ok(Outcome::Refused(Error::UnknownPreKey.into()));

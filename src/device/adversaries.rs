@@ -28,6 +28,20 @@ struct FlakyStore {
     reads: Arc<AtomicU64>,
 }
 
+impl FlakyStore {
+    /// Another store with the same records.
+    fn copy(&self) -> Self {
+        let mut copy = Self::default();
+        let records = (0..=14).flat_map(|table| self.inner.list(table, 0, usize::MAX).unwrap());
+        let put = |Record { id, version, value, .. }| {
+            let action = Action::Put { version, value };
+            Change { id, expected: Expected::Absent, action }
+        };
+        copy.inner.commit(&records.map(put).collect::<Vec<_>>()).unwrap();
+        copy
+    }
+}
+
 impl Store for FlakyStore {
     fn read(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
         self.reads.fetch_add(1, Relaxed);
@@ -510,6 +524,96 @@ fn a46_a_contact_has_no_more_than_so_many_sessions() {
     say(&mut alice, &mut [&mut bob], &b, b"a friend");
     say(&mut bob, &mut [&mut alice], &a, b"is found");
     say(&mut alice, &mut [&mut bob], &b, b"without a hint");
+}
+
+/// Copies of header keys are for finding sessions, and go when the session has them no more.
+#[test]
+fn the_index_keeps_no_keys_that_sessions_do_not_have() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    let early = alice.send(&b, b"in the first chain").unwrap().remove(0).bytes;
+    bob.receive(&early, None).unwrap();
+    assert_eq!(bob.index.opens(&early), (true, 1));
+    for _ in 0..2 {
+        let answer = bob.send(&a, b"a turn").unwrap().remove(0);
+        alice.receive(&answer.bytes, Some(&b)).unwrap();
+        let next = alice.send(&b, b"and another").unwrap().remove(0);
+        bob.receive(&next.bytes, Some(&a)).unwrap();
+        // What is in the index is up to date.
+        assert_eq!(bob.index.opens(&next.bytes), (true, 1));
+    }
+    assert_eq!(bob.index.opens(&early), (false, 1));
+    bob.forget(&a).unwrap();
+    assert_eq!(bob.index.opens(&early), (false, 0));
+}
+
+/// What a session says of itself that is not sent on.
+#[test]
+fn a_session_that_is_found_broken_is_given_up() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    say(&mut alice, &mut [&mut bob], &b, b"in a new chain");
+    // Alice's disk is put back later: two messages under one number, and one under the next, which can be read.
+    let before = alice.vault.store.copy();
+    say(&mut alice, &mut [&mut bob], &b, b"first");
+    let mut restored = Device::open(before, clock.config()).unwrap();
+    let twice = restored.send(&b, b"under the same number").unwrap().remove(0);
+    let third = restored.send(&b, b"a late one").unwrap().remove(0);
+    // Bob sends on another session by then.
+    let bundle = bundle_of(&mut alice).to_bytes();
+    bob.provide(&bundle).unwrap();
+    let device = alice.address().device;
+    bob.run(|work, context, _| {
+        let bundle = PreKeyBundle::from_bytes(&bundle)?.verify(context.now)?;
+        let address = Address { user: a, device };
+        let key = *bundle.identity_key();
+        work.begin(context, &address, &key, &bundle)?;
+        // As if it were that the other one may take over again.
+        let peer = work.peer(&device)?.change().unwrap();
+        peer.sessions.iter_mut().for_each(|entry| entry.given_up = false);
+        Ok(())
+    })
+    .unwrap();
+    say(&mut bob, &mut [&mut alice], &a, b"in the new one");
+    say(&mut alice, &mut [&mut bob], &b, b"answered");
+    let active = |bob: &mut D| bob.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().sessions[0].id));
+    let sent_on = active(&mut bob).unwrap();
+    let rolled_back = bob.receive(&twice.bytes, None);
+    assert!(
+        matches!(rolled_back, Err(DeviceError::Message(crate::Error::PeerRolledBack))),
+        "{rolled_back:?}"
+    );
+    assert!(is_shown(&bob.receive(&third.bytes, None)));
+    assert_eq!(active(&mut bob).unwrap(), sent_on);
+    let suspicion = bob.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().suspicion)).unwrap();
+    assert_eq!(suspicion, records::Suspicion::None, "it says nothing about the one that is sent on");
+}
+
+/// A server gives out a first message once more when its session is gone, and says whose it is.
+#[test]
+fn a43_a_first_message_that_comes_again_marks_nothing() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    let first = try_send(&mut alice, &mut [&mut bob], &b, b"hello").unwrap().remove(0).bytes;
+    bob.receive(&first, None).unwrap();
+    let device = alice.address().device;
+    try_send(&mut bob, &mut [&mut alice], &a, b"hi").unwrap();
+    bob.run(|work, _, _| {
+        let sessions = std::mem::take(&mut work.peer(&device)?.change().unwrap().sessions);
+        sessions.iter().try_for_each(|entry| work.forget_session(&entry.id))
+    })
+    .unwrap();
+    let again = bob.receive(&first, Some(&a));
+    assert!(matches!(again, Err(DeviceError::Message(crate::Error::Duplicate))), "{again:?}");
+    let suspicion = bob.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().suspicion)).unwrap();
+    assert_eq!(suspicion, records::Suspicion::None);
 }
 
 /// A server keeps a message of a session back until that has been replaced.

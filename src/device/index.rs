@@ -1,8 +1,8 @@
 //! Which session a message belongs to, when nobody says who sent it.
 //!
 //! A message names nothing, so the header keys of all sessions are tried. They stand here in memory, 32 bytes each,
-//! so that sessions need not be opened for it; sessions that have moved on since, in this process or in another one, are
-//! looked up again before giving up.
+//! so that sessions need not be opened for it. What is committed here renews them; sessions that have moved on in another
+//! process are looked up again before giving up.
 //!
 //! Not its concern: messages that carry a handshake, which name it.
 
@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use super::{DeviceError, records::Table, vault::Vault, work::Work};
 use crate::{
-    DeviceId, SessionId, ratchet::SealedHeader, session::HeaderKeys, store::Store, wire::message::Message,
+    DeviceId, Session, SessionId, ratchet::SealedHeader, session::HeaderKeys, store::Store,
+    wire::message::Message,
 };
 
 /// How many sessions are tried: two keys each and 1.7 us a key make this about 14 ms.
@@ -35,6 +36,26 @@ impl HeaderIndex {
     /// Whether there are more sessions than are tried.
     pub(super) fn is_partial(&self) -> bool {
         self.partial
+    }
+
+    /// A session was changed or deleted here, so that copies of keys that it does not have any more do not stay either.
+    pub(super) fn renew(&mut self, name: &[u8; 16], stored: Option<(u64, &Session)>) {
+        match stored {
+            None => drop(self.sessions.remove(name)),
+            Some((version, session)) => {
+                if let Some(entry) = self.sessions.get_mut(name) {
+                    (entry.version, entry.keys) = (version, session.header_keys());
+                }
+            }
+        }
+    }
+
+    /// Whether a key of the header of this message is in memory; and of how many sessions there are some.
+    #[cfg(test)]
+    pub(super) fn opens(&self, message: &[u8]) -> (bool, usize) {
+        let message = Message::parse(message).unwrap();
+        let header = SealedHeader::of(&message).unwrap();
+        (self.sessions.values().any(|entry| entry.keys.open(&header)), self.sessions.len())
     }
 
     /// The session that a message belongs to, and whose it is.

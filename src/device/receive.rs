@@ -12,7 +12,7 @@ use super::{
     Context, DeviceError, Event, InboxId, Received, Trust,
     content::Content,
     index::HeaderIndex,
-    records::{HandshakeRecord, InboxRecord, Suspicion},
+    records::{HandshakeRecord, InboxRecord},
     vault::random_bytes,
     work::Work,
 };
@@ -94,7 +94,7 @@ impl<S: Store> Work<'_, S> {
     }
 
     /// Whether a message is one of the last that came from a device.
-    fn has_seen(&mut self, device: &DeviceId, message: &[u8]) -> Result<bool, DeviceError> {
+    pub(super) fn has_seen(&mut self, device: &DeviceId, message: &[u8]) -> Result<bool, DeviceError> {
         let seen = fingerprint(message);
         Ok(self.peer(device)?.get().is_some_and(|peer| peer.seen.contains(&seen)))
     }
@@ -130,14 +130,10 @@ impl<S: Store> Work<'_, S> {
             }
             Err(Error::UnknownSession) => Ok(None),
             Err(error) => {
-                let active = self.peer(device)?.get().and_then(|peer| peer.sessions.first());
-                match error {
-                    // What comes in one that is not sent on any more says nothing about the one that is.
-                    _ if active.is_none_or(|active| active.id != *session) => {}
-                    Error::TooFarAhead | Error::PeerRolledBack => self.suspect(device, Suspicion::Broken)?,
-                    // Behind a header that has authenticated it is the way that has damaged the rest. Were it a mark, who
-                    // damages a message on purpose would see by the bundle that is fetched whose it was.
-                    _ => {}
+                // Otherwise the header has authenticated, and it is the way that has damaged the rest. Were that a mark,
+                // who damages a message on purpose would see by the bundle that is fetched whose it was.
+                if matches!(error, Error::TooFarAhead | Error::PeerRolledBack) {
+                    self.give_up(device, session)?;
                 }
                 Ok(Some(Outcome::Refused(error.into())))
             }

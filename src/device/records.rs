@@ -179,12 +179,12 @@ pub(super) struct SessionEntry {
     pub(super) id: SessionId,
     pub(super) began: UnixTime,
     pub(super) last_used: UnixTime,
-    /// It was replaced as it seemed broken: what comes in it is read, and nothing is sent in it any more.
+    /// It was replaced as it seemed broken, or was found so: what comes in it is read, and does not make it the one to send on.
     pub(super) given_up: bool,
 }
 
 /// Whether the session to send on is in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Suspicion {
     None,
     /// Something arrived that could not be read. A message that can be read clears it.

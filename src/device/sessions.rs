@@ -161,21 +161,28 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
+    /// A session is broken: it is not sent on again, or not any longer than until it is replaced.
+    pub(super) fn give_up(&mut self, device: &DeviceId, session: &SessionId) -> Result<(), DeviceError> {
+        let Some(peer) = self.peer(device)?.change() else { return Ok(()) };
+        if peer.sessions.first().is_some_and(|active| active.id == *session) {
+            peer.suspicion = Suspicion::Broken;
+        }
+        peer.sessions.iter_mut().filter(|entry| entry.id == *session).for_each(|entry| entry.given_up = true);
+        Ok(())
+    }
+
     /// Marks all sessions with a user's devices: something arrived, perhaps from there, that could not be read. Who says
     /// that it is from there may do so to see whether this user writes to them; so only where that has been.
     pub(super) fn suspect_user(&mut self, user: &UserId) -> Result<(), DeviceError> {
         let contact = self.user(user)?.get().filter(|record| record.standing == Standing::Contact);
         let devices = contact.map_or_else(Vec::new, |record| record.devices.clone());
-        devices.iter().try_for_each(|device| self.suspect(device, Suspicion::Unreadable))
-    }
-
-    pub(super) fn suspect(&mut self, device: &DeviceId, suspicion: Suspicion) -> Result<(), DeviceError> {
-        let peer = self.peer(device)?;
-        let worse = |peer: &&super::records::PeerRecord| suspicion > peer.suspicion;
-        if peer.get().filter(worse).is_some()
-            && let Some(peer) = peer.change()
-        {
-            peer.suspicion = suspicion;
+        for device in &devices {
+            let peer = self.peer(device)?;
+            if peer.get().is_some_and(|peer| peer.suspicion == Suspicion::None)
+                && let Some(peer) = peer.change()
+            {
+                peer.suspicion = Suspicion::Unreadable;
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use super::{
     Context, DeviceError,
     cache::{Cache, SessionSlot, Slot, keep},
+    index::HeaderIndex,
     records::{Me, PeerRecord, Published, Stored, Strangers, Table, UserRecord},
     vault::{Vault, cold_id, new_version},
 };
@@ -68,14 +69,15 @@ impl<'a, S: Store> Work<'a, S> {
     pub(super) fn run<T>(
         vault: &'a mut Vault<S>,
         cache: &'a mut Cache,
-        mut operation: impl FnMut(&mut Work<'_, S>) -> Result<T, DeviceError>,
+        index: &mut HeaderIndex,
+        mut operation: impl FnMut(&mut Work<'_, S>, &mut HeaderIndex) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
         let mut damaged = 0;
         for _ in 0..MAX_ATTEMPTS {
             let mut work = Work { vault: &mut *vault, cache: &mut *cache, others: Others::default() };
-            let result = operation(&mut work);
+            let result = operation(&mut work, index);
             let committed = match &result {
-                Ok(_) => work.commit(),
+                Ok(_) => work.commit(index),
                 Err(DeviceError::Damaged) if damaged < MAX_DAMAGED => {
                     damaged += 1;
                     Err(DeviceError::Store(StoreError::Conflict))
@@ -286,7 +288,7 @@ impl<'a, S: Store> Work<'a, S> {
         Ok(slot)
     }
 
-    fn commit(&mut self) -> Result<(), DeviceError> {
+    fn commit(&mut self, index: &mut HeaderIndex) -> Result<(), DeviceError> {
         let mut changes = Vec::new();
         let (vault, cache) = (&*self.vault, &*self.cache);
         cache.me.changes(vault, &mut changes)?;
@@ -305,7 +307,12 @@ impl<'a, S: Store> Work<'a, S> {
             Action::Put { version, .. } => Some((change.id, Some(version))),
             Action::Delete => Some((change.id, None)),
         });
-        self.cache.committed(&versions.collect());
+        let versions = versions.collect::<BTreeMap<_, _>>();
+        for slot in self.cache.sessions.values().filter(|slot| slot.used && slot.changed) {
+            let version = versions.get(&slot.hot).copied().flatten();
+            index.renew(&slot.hot.name, version.zip(slot.session.as_ref()));
+        }
+        self.cache.committed(&versions);
         Ok(())
     }
 
