@@ -46,6 +46,10 @@ fn a01_small_order_ephemeral_key() {
         forged[18..50].copy_from_slice(&key);
         let result = Session::accept(&pair.bob, &mut pair.prekeys, &forged);
         assert_eq!(result.err(), Some(Error::InvalidKey));
+        // The key is judged before the prekeys are looked for.
+        forged[1] ^= 1;
+        let result = Session::accept(&pair.bob, &mut pair.prekeys, &forged);
+        assert_eq!(result.err(), Some(Error::InvalidKey));
     }
     assert_eq!(pair.prekeys.seal(&storage_key()), before);
     assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());

@@ -15,6 +15,8 @@ use crate::{
     store::{MemoryStore, Record, StoreError},
 };
 
+mod silence;
+
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 24 * 60 * 60;
 

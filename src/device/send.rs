@@ -139,11 +139,11 @@ impl<S: Store> Work<'_, S> {
         let mut answers = Vec::new();
         let mut reached: BTreeMap<UserId, Vec<(DeviceId, bool)>> = BTreeMap::new();
         for (address, key, route) in routes {
-            match &route {
-                Route::Begin(bundle) => self.begin(context, &address, &key, bundle)?,
-                Route::Session | Route::Later => {}
-            }
-            let now = !matches!(route, Route::Later);
+            let now = match &route {
+                Route::Session => true,
+                Route::Begin(bundle) => self.begin_if_possible(context, &address, &key, bundle)?,
+                Route::Later => false,
+            };
             if now {
                 answers.append(&mut self.answer(context, &address.device)?);
             }
@@ -268,6 +268,26 @@ impl<S: Store> Work<'_, S> {
             missing.bundles.push(*address);
         }
         Ok(Some(if session { Route::Session } else { Route::Later }))
+    }
+
+    /// Begins a session from a bundle. If that is of no use, it is as if the server had none, which is no reason not to write
+    /// to others. Whether there is a session to send on.
+    pub(super) fn begin_if_possible(
+        &mut self,
+        context: &Context<'_>,
+        address: &Address,
+        key: &IdentityKey,
+        bundle: &VerifiedBundle,
+    ) -> Result<bool, DeviceError> {
+        match self.begin(context, address, key, bundle) {
+            Err(DeviceError::Message(_)) => {
+                self.delete(Table::Bundles, &address.device.to_bytes());
+                let peer = self.peer_or_new(address, key)?;
+                peer.unreachable_since = context.now;
+                Ok(!peer.sessions.is_empty())
+            }
+            begun => begun.map(|()| true),
+        }
     }
 
     /// A fetched bundle of a device, if there is one that can be used.

@@ -56,8 +56,8 @@ impl IdentityKey {
     }
 
     /// # Errors
-    /// [`Error::Malformed`] if these are not 64 bytes; [`Error::InvalidKey`] if a half is not canonical or the
-    /// Ed25519 half is of small order.
+    /// [`Error::Malformed`] if these are not 64 bytes; [`Error::InvalidKey`] if a half is not canonical, or of
+    /// small order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
         let (signing, agreement) = (reader.array()?, reader.array()?);

@@ -186,7 +186,7 @@ macro_rules! prekey {
             ///
             /// # Errors
             /// [`Error::Malformed`], [`Error::UnsupportedVersion`]; [`Error::InvalidKey`] if the X25519 key is
-            /// not canonical or the ML-KEM key fails the modulus check (FIPS 203 section 7.2).
+            /// not canonical, or of small order, or the ML-KEM key fails the modulus check (FIPS 203 section 7.2).
             pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
                 let mut reader = Reader::new(bytes);
                 let prekey = Self::read(&mut reader)?;

@@ -189,6 +189,7 @@ def damaged(message, fresh):
         yield "EK_A, bit 255, and signed prekey id", "InvalidKey" if fresh else lost, flipped(not_canonical, 1)
         small = message[:ek_a] + bytes(32) + message[ct:]
         yield "EK_A of small order", "InvalidKey" if fresh else lost, small
+        yield "EK_A of small order, and signed prekey id", "InvalidKey" if fresh else lost, flipped(small, 1)
         yield "CT, first byte", lost, flipped(message, ct)
         yield "CT, last byte", lost, flipped(message, length - 1)
         yield "c, identity", lost, flipped(message, c + 70)

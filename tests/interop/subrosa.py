@@ -183,9 +183,21 @@ def open_XAEAD(k, nonce, ad, c):
 P25519 = 2**255 - 19
 
 
+# u-coordinates of small order, of the curve and its twist.
+SMALL_ORDER_25519 = {
+    0,
+    1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    P25519 - 1,
+}
+
+
 def check_x25519_key(u):
     if len(u) != 32 or int.from_bytes(u, "little") >= P25519:  # bit 255 set is above, too
         raise ProtocolError("InvalidKey", "X25519 key not canonical")
+    if int.from_bytes(u, "little") in SMALL_ORDER_25519:
+        raise ProtocolError("InvalidKey", "X25519 key of small order")
 
 
 def x25519_public(k):

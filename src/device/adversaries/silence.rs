@@ -1,0 +1,47 @@
+//! What must not keep a device from sending.
+
+use super::*;
+use crate::{SignedPreKey, crypto::dh::AgreementPublic, device::records::Suspicion};
+
+/// A bundle with a signed prekey of small order that never expires: who holds a device's identity can sign it.
+fn weak_bundle(device: &mut D) -> PreKeyBundle {
+    let publication = device.publication(0).unwrap();
+    let never = UnixTime::from_secs(u64::MAX);
+    let zero = AgreementPublic::unchecked([0; 32]);
+    let weak = SignedPreKey::sign(&device.identity, &zero, publication.signed_prekey.kem(), never);
+    PreKeyBundle::new(publication.identity_key, weak, None)
+}
+
+/// Alice's linked device was stolen. It breaks its session, so that it takes a bundle to write to it, and that is of no use.
+#[test]
+fn a43_a_weak_prekey_of_a_linked_device_does_not_stop_messages() {
+    let clock = Clock::new();
+    let (mut alice, mut stolen, mut bob) = acquainted(&clock);
+    let (b, address) = (bob.user(), stolen.address());
+    alice.run(|work, _, _| work.suspect(&address.device, Suspicion::Broken)).unwrap();
+    let bundle = weak_bundle(&mut stolen);
+    let refused = alice.provide(&bundle.to_bytes());
+    assert!(matches!(refused, Err(DeviceError::Message(crate::Error::InvalidKey))), "{refused:?}");
+    alice.unreachable(&address).unwrap();
+    say(&mut alice, &mut [&mut stolen, &mut bob], &b, b"all the same");
+
+    // Nor does one that was taken in: on the session there is, or later.
+    let bundle = bundle.verify(clock.now()).unwrap();
+    for has_session in [true, false] {
+        clock.advance(DAY);
+        let key = *stolen.identity.identity_key();
+        alice
+            .run(|work, _, _| work.put(&address.device.to_bytes(), &records::BundleRecord { bytes: vec![] }))
+            .unwrap();
+        let reached = alice.run(|work, context, _| {
+            if !has_session {
+                work.forget_device(&address)?;
+            }
+            work.begin_if_possible(context, &address, &key, &bundle)
+        });
+        assert_eq!(reached.unwrap(), has_session);
+        assert!(alice.vault.store.list(Table::Bundles as u8, 0, 1).unwrap().is_empty(), "it is used again");
+        let sent = alice.send(&b, b"all the same").unwrap();
+        assert_eq!(sent.len(), if has_session { 2 } else { 1 });
+    }
+}
