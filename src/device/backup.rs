@@ -247,7 +247,8 @@ impl<S: Store> Device<S> {
         Backup::seal(lock, &PassphraseParameters::default(random_bytes()?), Nonce::random()?, &plain)
     }
 
-    /// Makes a new device of the user out of a backup, in an empty store. It holds the root key, and the device that made
+    /// Makes a new device of the user out of a backup, in a store that has none (a linking that was begun there is given
+    /// up). It holds the root key, and the device that made
     /// the backup is unlinked. Publish next: others get the new list with the first message. Sessions begin anew. Make
     /// another backup soon: restoring from this one once more would not unlink the device that it makes now.
     ///
@@ -291,7 +292,7 @@ impl<S: Store> Device<S> {
             settings: backup.settings,
         };
         let vault = Vault::new(store, key)?;
-        Self::found(vault, clock, identity, &me, &list, &backup.contacts, Vec::new())
+        Self::found(vault, clock, identity, &me, &list, &backup.contacts)
     }
 }
 

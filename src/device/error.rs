@@ -75,6 +75,9 @@ pub enum DeviceError {
     NoDevice,
     /// The store has a device already.
     Occupied,
+    /// In the store a linking was begun: [go on with it](crate::Link::begin), or give it up by
+    /// [making](crate::Device::create) or [restoring](crate::Device::restore) a device.
+    LinkBegun,
     /// The key is not the one that the store was made with.
     WrongKey,
     /// A record does not open under the right key: altered, or mixed up.
@@ -193,6 +196,7 @@ impl fmt::Display for DeviceError {
             Self::BadBackup => "backup does not open",
             Self::NoDevice => "store has no device yet",
             Self::Occupied => "store has a device already",
+            Self::LinkBegun => "a linking was begun in the store",
             Self::WrongKey => "wrong key for this store",
             Self::Damaged => "record does not open",
             Self::UnsupportedVersion => "record was made by a later release",

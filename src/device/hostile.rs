@@ -61,7 +61,7 @@ impl Liar {
 }
 
 fn records(device: &Device<MemoryStore>) -> Vec<crate::store::Record> {
-    (0..=14).flat_map(|table| device.vault.store.list(table, 0, usize::MAX).unwrap()).collect()
+    (0..=15).flat_map(|table| device.vault.store.list(table, 0, usize::MAX).unwrap()).collect()
 }
 
 fn refusal(result: Result<Vec<Received>, DeviceError>) -> Refusal {

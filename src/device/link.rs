@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Config, Context, Device, DeviceError, Settings, contacts,
-    opening::{Clock, KEY_CHECK, put_new},
-    records::{Me, Plain, Stored, Table, UserRecord},
+    opening::{Clock, KEY_CHECK, occupied, put_new},
+    records::{Me, Plain, Table, UserRecord},
     sealing::{self, Nonce},
     vault::{Vault, new_version},
     work::Work,
@@ -90,11 +90,15 @@ struct Confirmed {
 }
 
 impl Plain for Begun {
-    const TABLE: Table = Table::Links;
+    const TABLE: Table = Table::Begun;
 }
 
-/// Names the records of a device that is being linked: its own.
-const BEGUN: &[u8] = b"begun";
+/// Names the records of a device that is being linked: its own, in these tables. With a device in the store they are gone.
+pub(super) const BEGUN: &[u8] = b"begun";
+pub(super) const BEGUN_TABLES: [Table; 2] = [Table::Identity, Table::Begun];
+
+/// Nobody has made a device in the store meanwhile.
+const NO_DEVICE: Change = Change { id: KEY_CHECK, expected: Expected::Absent, action: Action::Keep };
 
 /// What both sides derive from code and offer.
 #[derive(Serialize, Deserialize)]
@@ -170,14 +174,14 @@ impl<S: Store> Link<S> {
         if vault.store.read(&KEY_CHECK)?.is_some() {
             return Err(DeviceError::Occupied);
         }
-        let names = [vault.id(IdentityKeyPair::TABLE, BEGUN), vault.id(Table::Links, BEGUN)];
+        let names = BEGUN_TABLES.map(|table| vault.id(table, BEGUN));
         let [identity, state] = &names;
         if let (Some((_, identity)), Some((_, state))) = (vault.read(identity)?, vault.read(state)?) {
             return Ok(Self { vault, clock, identity, state });
         }
         let identity = IdentityKeyPair::generate();
         let state = Begun { secret: random::fill(&mut rand::rngs::SysRng)?, confirmed: None };
-        let mut changes = Vec::new();
+        let mut changes = vec![NO_DEVICE];
         put_new(&vault, BEGUN, &identity, &mut changes)?;
         put_new(&vault, BEGUN, &state, &mut changes)?;
         vault.commit(&changes)?;
@@ -203,7 +207,8 @@ impl<S: Store> Link<S> {
     /// Accepts the offer of a user: the reply to it. For the device that made the offer.
     ///
     /// # Errors
-    /// [`DeviceError::BadLink`] if the offer is not an answer to this code, or another user's; [`DeviceError::Store`].
+    /// [`DeviceError::BadLink`] if the offer is not an answer to this code, or another user's;
+    /// [`DeviceError::Occupied`] if the store has got a device since, [`DeviceError::Store`].
     pub fn confirm(&mut self, offer: &[u8], user: &UserId) -> Result<Vec<u8>, DeviceError> {
         let (offered, keys) = self.open_offer(offer)?;
         if offered != *user {
@@ -214,10 +219,11 @@ impl<S: Store> Link<S> {
         let reply = keys.write_reply(Nonce::random()?, &device, &claim);
         self.state.confirmed = Some(Confirmed { user: offered, keys });
         // Durable before it is shown: the reply puts this device into the user's list.
-        let (id, version) = (self.vault.id(Table::Links, BEGUN), new_version()?);
+        let (id, version) = (self.vault.id(Table::Begun, BEGUN), new_version()?);
         let value = self.vault.seal(&id, version, &self.state);
         let action = Action::Put { version, value };
-        self.vault.commit(&[Change { id, expected: Expected::Anything, action }])?;
+        let put = Change { id, expected: Expected::Anything, action };
+        self.vault.commit(&[NO_DEVICE, put]).map_err(occupied)?;
         Ok(reply)
     }
 
@@ -240,13 +246,8 @@ impl<S: Store> Link<S> {
             return Err(DeviceError::BadLink);
         }
         let me = Me { user, certificate, root: None, unlinked: false, settings: Settings::default() };
-        let begun = [IdentityKeyPair::TABLE, Table::Links].map(|table| Change {
-            id: self.vault.id(table, BEGUN),
-            expected: Expected::Anything,
-            action: Action::Delete,
-        });
         let Self { vault, clock, identity, .. } = self;
-        Device::found(vault, clock, identity, &me, &granted.list, &granted.contacts, begun.into())
+        Device::found(vault, clock, identity, &me, &granted.list, &granted.contacts)
     }
 
     fn open_offer(&self, offer: &[u8]) -> Result<(UserId, LinkKeys), DeviceError> {

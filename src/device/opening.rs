@@ -8,7 +8,8 @@ use super::{
     Device, DeviceError, Settings, Trust,
     cache::Cache,
     index::HeaderIndex,
-    records::{Me, Standing, Stored, UserRecord},
+    link::{BEGUN, BEGUN_TABLES},
+    records::{Me, Standing, Stored, Table, UserRecord},
     vault::{Vault, new_version},
     work::ONLY,
 };
@@ -59,7 +60,8 @@ pub(super) const KEY_CHECK: RecordId = RecordId { table: 0, name: [0xff; 16] };
 
 /// Making, opening.
 impl<S: Store> Device<S> {
-    /// Makes a new user, whose first device this is. It holds the user's root key.
+    /// Makes a new user, whose first device this is. It holds the user's root key. A [linking](crate::Link) that was begun
+    /// in the store is given up.
     ///
     /// # Errors
     /// [`DeviceError::Occupied`], [`DeviceError::Store`].
@@ -73,17 +75,22 @@ impl<S: Store> Device<S> {
         let certificate = Certificate::issue(&root, identity.identity_key(), claim, &list);
         let (user, root, settings) = (*root.user_id(), Some(root.seed()), Settings::default());
         let me = Me { user, certificate, root, unlinked: false, settings };
-        Self::found(Vault::new(store, key)?, clock, identity, &me, &list, &[], Vec::new())
+        Self::found(Vault::new(store, key)?, clock, identity, &me, &list, &[])
     }
 
-    /// Opens the device that a store has, or makes a new user.
+    /// Opens the device that a store has, or makes a new user. Not where a linking was begun: to make a user there would be to
+    /// give it up, and it may have been approved on the other device.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open) and [`create`](Self::create).
+    /// [`DeviceError::LinkBegun`]; those of [`open`](Self::open) and [`create`](Self::create).
     pub fn open_or_create(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
-        match store.read(&KEY_CHECK)? {
-            Some(_) => Self::open(store, config),
-            None => Self::create(store, config),
+        if store.read(&KEY_CHECK)?.is_some() {
+            return Self::open(store, config);
+        }
+        if store.list(Table::Begun as u8, 0, 1)?.is_empty() {
+            Self::create(store, config)
+        } else {
+            Err(DeviceError::LinkBegun)
         }
     }
 
@@ -107,7 +114,7 @@ impl<S: Store> Device<S> {
         Self { vault, cache: Cache::default(), index: HeaderIndex::default(), identity, address, clock }
     }
 
-    /// Puts a new device into an empty store, along with other changes.
+    /// Puts a new device into a store that has none. If a linking was begun there, it is done, or given up.
     pub(super) fn found(
         mut vault: Vault<S>,
         clock: Clock,
@@ -115,30 +122,39 @@ impl<S: Store> Device<S> {
         me: &Me,
         list: &DeviceList,
         contacts: &[UserRecord],
-        mut changes: Vec<Change>,
     ) -> Result<Self, DeviceError> {
         let prekeys = PreKeys::generate(&identity, 0, clock());
         let own = UserRecord::new(me.user, None, Some(list));
         let own = UserRecord { trust: Trust::Verified, standing: Standing::Contact, ..own };
-        changes.push(Change {
+        let mut changes = vec![Change {
             id: KEY_CHECK,
             expected: Expected::Absent,
             action: Action::Put {
                 version: new_version()?,
                 value: [&[Kind::SealedRecord.tag()], &key_check(&vault.key).as_bytes()[..]].concat(),
             },
-        });
+        }];
+        changes.extend(BEGUN_TABLES.map(|table| Change {
+            id: vault.id(table, BEGUN),
+            expected: Expected::Anything,
+            action: Action::Delete,
+        }));
         put_new(&vault, ONLY, me, &mut changes)?;
         put_new(&vault, ONLY, &identity, &mut changes)?;
         put_new(&vault, ONLY, &prekeys, &mut changes)?;
         for user in contacts.iter().filter(|user| user.id != me.user).chain([&own]) {
             put_new(&vault, &user.id.to_bytes(), user, &mut changes)?;
         }
-        vault.commit(&changes).map_err(|error| match error {
-            DeviceError::Store(StoreError::Conflict) => DeviceError::Occupied,
-            error => error,
-        })?;
+        vault.commit(&changes).map_err(occupied)?;
         Ok(Self::with(vault, clock, identity, me.user))
+    }
+}
+
+/// The conflict of who expects that a store has no device.
+pub(super) fn occupied(error: DeviceError) -> DeviceError {
+    match error {
+        DeviceError::Store(StoreError::Conflict) => DeviceError::Occupied,
+        error => error,
     }
 }
 

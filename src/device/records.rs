@@ -14,6 +14,7 @@
 //! | `Inbox` | what the app has not acknowledged | random |
 //! | `Resend` | what a device may ask to be sent again | device id, place |
 //! | `Links` | a device that is being linked | its device id |
+//! | `Begun` | this device is being linked; its identity key pair is in `Identity` | `begun` |
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -49,6 +50,7 @@ pub(super) enum Table {
     Inbox = 12,
     Resend = 13,
     Links = 14,
+    Begun = 15,
 }
 
 /// Something with a record of its own.

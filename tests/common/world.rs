@@ -33,6 +33,10 @@ impl TestClock {
         self.0.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    pub fn set_back(&self, seconds: u64) {
+        self.0.fetch_sub(seconds, Ordering::Relaxed);
+    }
+
     pub fn config(&self) -> Config {
         let clock = self.clone();
         Config::new(&store_key(), move || clock.now())
