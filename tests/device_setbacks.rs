@@ -10,8 +10,20 @@
 
 mod common;
 
-use common::world::{Phone, TestClock, TestStore};
-use subrosa::{BackupLock, Device, DeviceError, Link, RecoveryKey};
+use common::world::{DAY, Phone, Server, TestClock, TestStore, link};
+use subrosa::{BackupLock, Device, DeviceError, Link, RecoveryKey, Refusal};
+
+/// Each with a clock of their own: Alice and Bob have exchanged messages.
+fn acquainted() -> (Server, Phone, Phone) {
+    let mut server = Server::default();
+    let mut alice = Phone::new(&TestClock::default(), &mut server);
+    let mut bob = Phone::new(&TestClock::default(), &mut server);
+    alice.say(&mut server, &bob.user(), "hello");
+    assert_eq!(bob.texts(&mut server), ["hello"]);
+    bob.say(&mut server, &alice.user(), "hi");
+    assert_eq!(alice.texts(&mut server), ["hi"]);
+    (server, alice, bob)
+}
 
 fn tables(store: &TestStore) -> Vec<usize> {
     (0..=20).map(|table| store.count(table)).collect()
@@ -51,4 +63,23 @@ fn a_linking_is_not_given_up_by_accident() {
     let opened = Device::open_or_create(store.clone(), clock.config());
     assert!(matches!(opened, Err(DeviceError::LinkBegun)), "{opened:?}");
     assert_eq!(Link::begin(store, clock.config()).unwrap().code(), code);
+}
+
+/// Alice's clock is 200 days ahead when Bob's new list comes: it has expired for her. Then it is put right.
+#[test]
+fn a_clock_once_ahead_does_not_stop_messages() {
+    let (mut server, mut alice, mut bob) = acquainted();
+    let mut tablet = link(&mut bob, &mut server);
+    let list = server.list(&bob.user()).unwrap();
+    alice.clock.advance(200 * DAY);
+    for _ in 0..2 {
+        let refused = alice.device.provide(&list);
+        assert!(matches!(refused, Err(DeviceError::Refused(Refusal::Expired))), "{refused:?}");
+    }
+    alice.clock.set_back(200 * DAY);
+    alice.say(&mut server, &bob.user(), "to both");
+    assert_eq!(bob.texts(&mut server), ["to both"]);
+    assert_eq!(tablet.texts(&mut server), ["to both"]);
+    // That there is another device was told once.
+    assert_eq!(alice.device.inbox().count(), 1);
 }

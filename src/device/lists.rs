@@ -68,28 +68,28 @@ impl<S: Store> Work<'_, S> {
         let user = *list.user_id();
         let record = self.user(&user)?.get();
         let before = record.map(UserRecord::newest_list).transpose()?.flatten();
+        let expired = context.now > list.expires();
+        let mut again = false;
         if let Some(known) = record.and_then(|record| record.known) {
             match list.compare(&known) {
                 Succession::Same if record.is_some_and(|record| record.taken == list.version()) => {
-                    // Whoever has named a newer one did not show it, and the server has none.
-                    if record.is_some_and(|record| record.rumoured > 0)
-                        && let Some(record) = self.user(&user)?.change()
-                    {
-                        record.rumoured = 0;
-                    }
-                    return Ok(Taken {
-                        user,
-                        changed: None,
-                        expired: context.now > list.expires(),
-                        unlinked: false,
-                    });
+                    again = true
                 }
                 Succession::Same | Succession::Newer => {}
                 Succession::Older => return Err(Refusal::Older.into()),
                 Succession::Forked => return Err(Refusal::Forked.into()),
             }
         }
-        let expired = context.now > list.expires();
+        // One that had expired when it came is not here: the clock may have been wrong.
+        if again && (expired || before.as_ref().is_some_and(|before| before.version() == list.version())) {
+            // Whoever has named a newer one did not show it, and the server has none.
+            if record.is_some_and(|record| record.rumoured > 0)
+                && let Some(record) = self.user(&user)?.change()
+            {
+                record.rumoured = 0;
+            }
+            return Ok(Taken { user, changed: None, expired, unlinked: false });
+        }
         if expired && record.is_none() {
             return Err(Refusal::Expired.into());
         }
@@ -121,7 +121,8 @@ impl<S: Store> Work<'_, S> {
             }
         }
         let unlinked = self.note_own_list(context, list)?;
-        let changed = before.is_some().then_some(Event::DevicesChanged { of: user, added, removed });
+        let news = before.is_some() && !again;
+        let changed = news.then_some(Event::DevicesChanged { of: user, added, removed });
         Ok(Taken { user, changed, expired, unlinked })
     }
 
