@@ -11,7 +11,9 @@
 mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, TestStore, link};
-use subrosa::{BackupLock, Device, DeviceError, Link, RecoveryKey, Refusal};
+use subrosa::{BackupLock, Device, DeviceError, Link, RecoveryKey, Refusal, Trust};
+
+const YEAR: u64 = 365 * DAY;
 
 /// Each with a clock of their own: Alice and Bob have exchanged messages.
 fn acquainted() -> (Server, Phone, Phone) {
@@ -82,4 +84,36 @@ fn a_clock_once_ahead_does_not_stop_messages() {
     assert_eq!(tablet.texts(&mut server), ["to both"]);
     // That there is another device was told once.
     assert_eq!(alice.device.inbox().count(), 1);
+}
+
+/// A word that was given under a clock that was ahead does not stand for as long as that was.
+#[test]
+fn a_clock_once_ahead_does_not_stop_a_block() {
+    for ahead in [DAY / 2, YEAR] {
+        let (mut server, mut alice, bob) = acquainted();
+        let mut second = link(&mut alice, &mut server);
+        let b = bob.user();
+        alice.say(&mut server, &alice.user(), "a session between Alice's devices");
+        second.poll(&mut server);
+        let trust = |phone: &Phone| phone.device.user_info(&b).unwrap().unwrap().trust;
+        // The two share a clock: only what the first one says is ahead.
+        alice.clock.advance(ahead);
+        let verified = alice.device.set_trust(&b, Trust::Verified).unwrap();
+        alice.clock.set_back(ahead);
+        for (index, word) in [Trust::Blocked, Trust::Unverified, Trust::Blocked].into_iter().enumerate() {
+            let told = alice.device.set_trust(&b, word).unwrap();
+            assert_eq!(trust(&alice), word, "{ahead} {index}");
+            if index == 0 {
+                second.device.receive(&verified[0].bytes, None).unwrap();
+            }
+            second.device.receive(&told[0].bytes, None).unwrap();
+            assert_eq!(trust(&second), word, "{ahead} {index}");
+            alice.clock.advance(1);
+        }
+        assert!(matches!(alice.device.send(&b, b"?"), Err(DeviceError::Blocked)));
+        // The other one has a say, too.
+        let told = second.device.set_trust(&b, Trust::Verified).unwrap();
+        alice.device.receive(&told[0].bytes, None).unwrap();
+        assert_eq!(trust(&alice), Trust::Verified, "{ahead}");
+    }
 }

@@ -220,6 +220,15 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Which of two words of the same time counts: the one that lets the other user do less.
+    pub(super) fn strictness(self) -> u8 {
+        match self {
+            Self::Verified => 0,
+            Self::Unverified => 1,
+            Self::Blocked => 2,
+        }
+    }
+
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
         [Self::Unverified, Self::Verified, Self::Blocked].into_iter().find(|trust| *trust as u8 == byte)
     }

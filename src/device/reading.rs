@@ -137,8 +137,7 @@ impl<S: Store> Work<'_, S> {
             }
             Ok(Some(Meaning::Trust { user, trust, since })) if sender.user == *own => {
                 match Trust::from_byte(trust) {
-                    // A clock that is ahead over there does not have the last word for good.
-                    Some(trust) if self.note_trust(&user, trust, since.min(context.now))? => {
+                    Some(trust) if self.note_trust(context, &user, trust, since)? => {
                         Event::TrustChanged { of: user, trust }
                     }
                     Some(_) => return Ok(()),

@@ -119,8 +119,11 @@ impl<S: Store> Device<S> {
     /// [`DeviceError::Store`].
     pub fn set_trust(&mut self, user: &UserId, trust: Trust) -> Result<Vec<Outgoing>, DeviceError> {
         self.run(|work, context, _| {
-            work.note_trust(user, trust, context.now)?;
-            let meaning = Meaning::Trust { user: *user, trust: trust as u8, since: context.now };
+            // The last word, also if the one before was given under a clock that was ahead.
+            let before = work.user(user)?.get().map(|record| record.trust_since.not_far_ahead(context.now));
+            let since = before.map_or(context.now, |before| before.next_second().max(context.now));
+            work.note_trust(context, user, trust, since)?;
+            let meaning = Meaning::Trust { user: *user, trust: trust as u8, since };
             work.tell_own_devices(context, &meaning)
         })
     }
@@ -253,10 +256,11 @@ impl<S: Store> Device<S> {
 }
 
 impl<S: Store> Work<'_, S> {
-    /// Notes how much a user is trusted since then, unless something newer is known; and whether that has changed
-    /// anything.
+    /// Notes how much a user is trusted since then, unless something newer is known, or something stricter of the same time;
+    /// and whether that has changed anything.
     pub(super) fn note_trust(
         &mut self,
+        context: &Context<'_>,
         user: &UserId,
         trust: Trust,
         since: UnixTime,
@@ -265,7 +269,9 @@ impl<S: Store> Work<'_, S> {
             return Ok(false);
         }
         let slot = self.user(user)?;
-        if slot.get().is_some_and(|record| since < record.trust_since) {
+        let since = since.not_far_ahead(context.now);
+        let order = |since: UnixTime, trust: Trust| (since.not_far_ahead(context.now), trust.strictness());
+        if slot.get().is_some_and(|known| order(since, trust) < order(known.trust_since, known.trust)) {
             return Ok(false);
         }
         let before = match slot.change() {

@@ -36,6 +36,17 @@ impl UnixTime {
         now.0 >= self.0.saturating_add(seconds) || self.0 > now.0.saturating_add(24 * 60 * 60)
     }
 
+    /// What lies more than a day ahead was noted under a clock that was wrong: it counts as now.
+    #[cfg(feature = "std")]
+    pub(crate) fn not_far_ahead(self, now: Self) -> Self {
+        if self > now.plus_days(1) { now } else { self }
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) const fn next_second(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     pub(crate) const fn plus_days(self, days: u64) -> Self {
         Self(self.0.saturating_add(days * 24 * 60 * 60))
     }
