@@ -151,7 +151,7 @@ impl World {
             let signed = publication.signed_prekey.clone();
             let bundle = PreKeyBundle::new(publication.identity_key, signed, one_time.next().cloned());
             peer.provide(&publication.list.to_bytes()).unwrap();
-            peer.provide(&bundle.to_bytes()).unwrap();
+            peer.provide_bundle(&publication.address, Some(&bundle.to_bytes())).unwrap();
             peers.push(peer);
         }
         let mut world = Self { alice: Some(alice), user, peers, shape: shape.clone(), turn: 0 };

@@ -32,8 +32,8 @@ use std::{
 };
 
 use subrosa::{
-    Address, Device, DeviceError, DeviceId, DeviceList, OutboxId, PreKeyBundle, Received, StorageKey,
-    store::SqliteStore,
+    Address, BundleOutcome, Device, DeviceError, DeviceId, DeviceList, OutboxId, PreKeyBundle, Received,
+    StorageKey, store::SqliteStore,
 };
 
 /// The longest frame that is sent, and that room is made for: 64 KiB.
@@ -124,8 +124,10 @@ fn greet(stream: &TcpStream, device: &mut Device<SqliteStore>) -> Result<Address
     let peer = DeviceId::of(PreKeyBundle::from_bytes(&bundle).map_err(foreign)?.identity_key());
     let met = device.user_info(&user)?.is_some();
     device.provide(&list).map_err(foreign)?;
-    device.provide(&bundle).map_err(foreign)?;
     let peer = Address { user, device: peer };
+    if let BundleOutcome::Unusable(error) = device.provide_bundle(&peer, Some(&bundle)).map_err(foreign)? {
+        return Err(foreign(error).into());
+    }
     if user == device.user() {
         return Err("the peer has this user's own store".into());
     }
@@ -210,7 +212,9 @@ impl Chat {
                 return Err("the peer has other devices now: connect again".into());
             }
             // Devices of the peer's that are not the one at the other end.
-            missing.bundles.iter().try_for_each(|address| self.device.unreachable(address))?;
+            for address in &missing.bundles {
+                self.device.provide_bundle(address, None)?;
+            }
         }
         Ok(())
     }

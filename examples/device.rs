@@ -158,10 +158,7 @@ fn send(server: &Server, device: &mut App, to: &UserId, text: &str) -> Result<()
             device.provide(&server.list(user)?)?;
         }
         for address in &missing.bundles {
-            match server.bundle(address)? {
-                Some(bundle) => drop(device.provide(&bundle)?),
-                None => device.unreachable(address)?,
-            }
+            device.provide_bundle(address, server.bundle(address)?.as_deref())?;
         }
     }
     crash_if("sending");

@@ -15,6 +15,7 @@ mod admission;
 #[cfg(test)]
 mod adversaries;
 mod backup;
+mod bundles;
 mod cache;
 mod contacts;
 mod content;
@@ -45,6 +46,7 @@ mod work;
 use std::{borrow::Borrow, fmt};
 
 pub use backup::{BackupLock, RecoveryKey};
+pub use bundles::BundleOutcome;
 pub use error::{DeviceError, Missing, Refusal};
 pub use event::{Event, InboxId, MessageId, OutboxId, Outgoing, Received, Trust};
 pub use link::Link;
@@ -54,15 +56,14 @@ pub use send::{Draft, MAX_MESSAGE_LEN};
 pub use upkeep::{Settings, Tasks, UserInfo};
 
 use crate::{
-    Address, DeviceId, IdentityKeyPair, PreKeyBundle, UnixTime, UserId,
+    Address, DeviceId, IdentityKeyPair, UnixTime, UserId,
     store::{Action, Change, Expected, RecordId, Store},
-    wire::codec::{Kind, Reader},
 };
 use cache::Cache;
 use index::HeaderIndex;
 use opening::Clock;
 use receive::Outcome;
-use records::{BundleRecord, Table};
+use records::Table;
 use vault::Vault;
 use work::Work;
 
@@ -181,17 +182,15 @@ impl<S: Store> Device<S> {
     ///             device.provide(&list(user))?;
     ///         }
     ///         for address in &missing.bundles {
-    ///             match bundle(address) {
-    ///                 Some(bundle) => drop(device.provide(&bundle)?),
-    ///                 None => device.unreachable(address)?,
-    ///             }
+    ///             device.provide_bundle(address, bundle(address).as_deref())?;
     ///         }
     ///     }
     /// }
     /// ```
     ///
     /// # Errors
-    /// [`DeviceError::Missing`] says what to fetch from the server and [`provide`](Self::provide) first.
+    /// [`DeviceError::Missing`] says what to fetch from the server, and to [`provide`](Self::provide) (lists) and
+    /// [`provide_bundle`](Self::provide_bundle) first.
     /// [`DeviceError::Blocked`], [`DeviceError::Unreachable`], [`DeviceError::Unlinked`],
     /// [`DeviceError::ContentTooLong`], [`DeviceError::CertificateExpired`], [`DeviceError::Refused`],
     /// [`DeviceError::Store`].
@@ -327,54 +326,19 @@ impl<S: Store> Device<S> {
         self.run(|work, _, _| work.published_now(publication))
     }
 
-    /// Takes in what was fetched from the server: a device list, or a device's bundle. What that shows (devices have
-    /// changed, this one is unlinked) is in the inbox, too.
+    /// Takes in a device list that was fetched from the server. What it shows (devices have changed, this one is unlinked) is
+    /// in the inbox, too.
     ///
     /// A list that has expired is refused. Yet if it is the newest that is known, devices that are not in it are out. An
-    /// older list of this device's own user does no harm: the server has not got the newest yet. A bundle is kept until it is
-    /// used or has expired, whosever it is, and used only for a device of a list.
+    /// older list of this device's own user does no harm: the server has not got the newest yet.
     ///
     /// # Errors
-    /// [`DeviceError::Message`] if it is neither, [`DeviceError::Refused`] if it is not to be believed,
+    /// [`DeviceError::Message`] if it is none, [`DeviceError::Refused`] if it is not to be believed,
     /// [`DeviceError::Store`].
     pub fn provide(&mut self, fetched: &[u8]) -> Result<Vec<Received>, DeviceError> {
-        let tag = Reader::new(fetched).u8()?;
-        if Kind::DeviceList.expect(tag).is_ok() {
-            let list = lists::read_list(fetched)?;
-            let (shown, expired) = self.run(|work, context, _| work.provide_list(context, &list))?;
-            return if expired { Err(Refusal::Expired.into()) } else { Ok(shown) };
-        }
-        let bundle =
-            PreKeyBundle::from_bytes(fetched)?.verify((self.clock)()).map_err(|error| match error {
-                crate::Error::Expired => Refusal::Expired.into(),
-                crate::Error::InvalidSignature => Refusal::Forged.into(),
-                error => DeviceError::from(error),
-            })?;
-        let device = DeviceId::of(bundle.identity_key());
-        // Whether the user's list has it is looked at when it is used.
-        self.run(|work, _, _| {
-            if let Some(peer) = work.peer(&device)?.change() {
-                peer.unreachable_since = UnixTime::from_secs(0);
-            }
-            work.put(&device.to_bytes(), &BundleRecord { bytes: fetched.to_vec() })
-        })?;
-        Ok(Vec::new())
-    }
-
-    /// The server has no bundle of a device. For a day messages go to the user's other devices alone; this one may ask
-    /// for them later.
-    ///
-    /// # Errors
-    /// [`DeviceError::UnknownUser`]; [`DeviceError::UnknownDevice`] if it is not in the user's list;
-    /// [`DeviceError::Store`].
-    pub fn unreachable(&mut self, address: &Address) -> Result<(), DeviceError> {
-        self.run(|work, context, _| {
-            let record = work.user(&address.user)?.get().ok_or(DeviceError::UnknownUser)?;
-            let list = record.newest_list()?.ok_or(DeviceError::UnknownDevice)?;
-            let key = *list.identity_key(&address.device).ok_or(DeviceError::UnknownDevice)?;
-            work.peer_or_new(address, &key)?.unreachable_since = context.now;
-            Ok(())
-        })
+        let list = lists::read_list(fetched)?;
+        let (shown, expired) = self.run(|work, context, _| work.provide_list(context, &list))?;
+        if expired { Err(Refusal::Expired.into()) } else { Ok(shown) }
     }
 }
 

@@ -91,7 +91,7 @@ pub enum Error {
     /// A [`DeviceList`](crate::DeviceList) of more than 32 devices.
     TooManyDevices,
     /// An [`IdentityKeyPair`](crate::IdentityKeyPair) and [`PreKeys`](crate::PreKeys) that do not belong
-    /// together.
+    /// together; or a bundle that is not of the device that it was fetched for.
     WrongIdentity,
     /// A verification of a user by the same user: it takes two.
     SameUser,

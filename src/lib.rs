@@ -19,7 +19,7 @@
 //!     let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey.clone(), one_time);
 //!     bob.published(&public)?;
 //!     alice.provide(&public.list.to_bytes())?;
-//!     alice.provide(&bundle.to_bytes())?;
+//!     alice.provide_bundle(&public.address, Some(&bundle.to_bytes()))?;
 //!
 //!     // Encrypted for all devices of Bob's. It stays in her outbox until the server has it, whatever crashes.
 //!     for out in alice.send(&bob.user(), b"Meet me under the rose.")? {
@@ -270,7 +270,7 @@ pub use attachment::{AttachmentError, AttachmentOpener, AttachmentSealer};
 pub use attachment::{AttachmentReader, AttachmentWriter};
 #[cfg(feature = "std")]
 pub use device::{
-    BackupLock, Config, Device, DeviceError, Draft, Event, InboxId, Incoming, LOW_WATER, Link,
+    BackupLock, BundleOutcome, Config, Device, DeviceError, Draft, Event, InboxId, Incoming, LOW_WATER, Link,
     MAX_MESSAGE_LEN, MessageId, Missing, OutboxId, Outgoing, Publication, Received, RecoveryKey, Refusal,
     Settings, Tasks, Trust, UserInfo,
 };

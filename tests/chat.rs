@@ -23,7 +23,7 @@ use std::{
 };
 
 use subrosa::{
-    Config, Device, Event, PreKeyBundle, StorageKey, UnixTime, UserId,
+    Address, Config, Device, DeviceId, Event, PreKeyBundle, StorageKey, UnixTime, UserId,
     store::{MemoryStore, Store},
 };
 
@@ -447,9 +447,12 @@ impl Peer {
             self.stream.write_all(&framed(&part)).unwrap();
         }
         let list = read_frame(&mut self.stream);
-        self.chat = Some(*subrosa::DeviceList::from_bytes(&list).unwrap().user_id());
+        let user = *subrosa::DeviceList::from_bytes(&list).unwrap().user_id();
+        self.chat = Some(user);
         self.device.provide(&list).unwrap();
-        self.device.provide(&read_frame(&mut self.stream)).unwrap();
+        let bundle = read_frame(&mut self.stream);
+        let device = DeviceId::of(PreKeyBundle::from_bytes(&bundle).unwrap().identity_key());
+        self.device.provide_bundle(&Address { user, device }, Some(&bundle)).unwrap();
     }
 
     fn say(&mut self, content: &[u8]) {

@@ -11,8 +11,8 @@ mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, events, link, texts};
 use subrosa::{
-    AttachmentDescriptor, BackupLock, Device, DeviceError, Draft, Error, Event, Incoming, Link,
-    MAX_MESSAGE_LEN, MAX_THUMBNAIL_LEN, MessageId, Padding, RecoveryKey, Refusal, Settings, Trust,
+    AttachmentDescriptor, BackupLock, BundleOutcome, Device, DeviceError, Draft, Error, Event, Incoming,
+    Link, MAX_MESSAGE_LEN, MAX_THUMBNAIL_LEN, MessageId, Padding, RecoveryKey, Refusal, Settings, Trust,
 };
 
 struct World {
@@ -71,12 +71,18 @@ fn nothing_changes_while_something_is_missing() {
     assert_eq!(missing.bundles.len(), 2);
     assert!(alice.store.records() == before);
     // One of two is not enough.
-    alice.device.provide(&world.server.bundle(&missing.bundles[0]).unwrap()).unwrap();
+    let provide = |alice: &mut Phone, server: &mut Server, address| {
+        alice.device.provide_bundle(address, server.bundle(address).as_deref()).unwrap()
+    };
+    let outcome = provide(&mut alice, &mut world.server, &missing.bundles[0]);
+    assert_eq!(outcome, BundleOutcome::Kept { one_time_prekey: true });
     let before = alice.store.records();
     let Err(DeviceError::Missing(still)) = alice.device.send(&bob.user(), b"hello") else { panic!() };
     assert_eq!(still.bundles, missing.bundles[1..]);
     assert!(alice.store.records() == before);
-    alice.device.provide(&world.server.bundle(&missing.bundles[1]).unwrap()).unwrap();
+    world.server.drain(&missing.bundles[1]);
+    let outcome = provide(&mut alice, &mut world.server, &missing.bundles[1]);
+    assert_eq!(outcome, BundleOutcome::Kept { one_time_prekey: false });
     assert_eq!(alice.device.send(&bob.user(), b"hello").unwrap().len(), 2);
 }
 

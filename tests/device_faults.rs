@@ -86,7 +86,7 @@ impl World {
                     }
                     for address in &missing.bundles {
                         let bundle = self.server.bundle(address).unwrap();
-                        self.alice(|device| device.provide(&bundle)).unwrap();
+                        self.alice(|device| device.provide_bundle(address, Some(&bundle))).unwrap();
                     }
                 }
                 sent => return drop(sent.unwrap()),

@@ -11,7 +11,7 @@
 mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, TestStore, link};
-use subrosa::{BackupLock, Device, DeviceError, Link, RecoveryKey, Refusal, Trust};
+use subrosa::{BackupLock, BundleOutcome, Device, DeviceError, Error, Link, RecoveryKey, Refusal, Trust};
 
 const YEAR: u64 = 365 * DAY;
 
@@ -116,4 +116,60 @@ fn a_clock_once_ahead_does_not_stop_a_block() {
         alice.device.receive(&told[0].bytes, None).unwrap();
         assert_eq!(trust(&alice), Trust::Verified, "{ahead}");
     }
+}
+
+/// Alice's tablet has been in a drawer for so long that its prekeys have expired, and nobody has a session with it.
+#[test]
+fn a_device_in_a_drawer_does_not_stop_messages() {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let mut bob = Phone::new(&clock, &mut server);
+    let mut tablet = link(&mut alice, &mut server);
+    clock.advance(31 * DAY);
+    bob.device.maintain().unwrap();
+    bob.publish(&mut server);
+    alice.device.maintain().unwrap();
+    alice.publish(&mut server);
+    for text in ["the tablet sleeps", "it still does"] {
+        alice.say(&mut server, &bob.user(), text);
+        assert_eq!(bob.texts(&mut server), [text]);
+    }
+    // It wakes, and is told what it has missed.
+    tablet.device.maintain().unwrap();
+    tablet.publish(&mut server);
+    clock.advance(DAY);
+    alice.say(&mut server, &bob.user(), "good morning");
+    assert_eq!(tablet.texts(&mut server), ["> good morning"]);
+    clock.advance(61);
+    tablet.say(&mut server, &alice.user(), "what was it?");
+    alice.poll(&mut server);
+    alice.push(&mut server);
+    assert_eq!(tablet.texts(&mut server), ["> the tablet sleeps", "> it still does"]);
+}
+
+/// A server answers every question for a bundle with the same one, which is of another device.
+#[test]
+fn a43_a_server_with_one_bundle_does_not_make_a_device_ask_for_ever() {
+    let (mut server, mut alice, bob) = acquainted();
+    let carol = Phone::new(&TestClock::default(), &mut server);
+    let mut tablet = link(&mut alice, &mut server);
+    let mut asked = 0;
+    let sent = loop {
+        match tablet.device.send(&bob.user(), b"?") {
+            Err(DeviceError::Missing(missing)) => {
+                for user in &missing.lists {
+                    tablet.device.provide(&server.list(user).unwrap()).unwrap();
+                }
+                for address in &missing.bundles {
+                    let bundle = server.bundle(&carol.address()).unwrap();
+                    let outcome = tablet.device.provide_bundle(address, Some(&bundle)).unwrap();
+                    assert_eq!(outcome, BundleOutcome::Unusable(Error::WrongIdentity));
+                    asked += 1;
+                }
+            }
+            sent => break sent,
+        }
+        assert!(asked < 10, "it asks for ever");
+    };
+    assert!(matches!(sent, Err(DeviceError::Unreachable)), "{sent:?}");
 }

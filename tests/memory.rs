@@ -305,7 +305,7 @@ fn act_with_devices(key: &[u8; 32], text: &mut Vec<u8>) -> (Device<MemoryStore>,
         let public = bob.publication(0).unwrap();
         let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey, None);
         alice.provide(&public.list.to_bytes()).unwrap();
-        alice.provide(&bundle.to_bytes()).unwrap();
+        alice.provide_bundle(&public.address, Some(&bundle.to_bytes())).unwrap();
     });
     next(&mut || {
         let sent = alice.send(&bob.user(), b"hello").unwrap();

@@ -5,7 +5,7 @@ use std::{cell::RefCell, thread_local};
 
 use libfuzzer_sys::fuzz_target;
 use subrosa::{
-    BackupLock, Config, Device, Incoming, Link, PreKeyBundle, RecoveryKey, StorageKey, store::MemoryStore,
+    BackupLock, BundleOutcome, Config, Device, Incoming, Link, PreKeyBundle, RecoveryKey, StorageKey, store::MemoryStore,
 };
 use subrosa_fuzz::NOW;
 
@@ -28,7 +28,7 @@ impl Scene {
         let public = bob.publication(100).ok()?;
         alice.provide(&public.list.to_bytes()).ok()?;
         let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey, None);
-        alice.provide(&bundle.to_bytes()).ok()?;
+        alice.provide_bundle(&public.address, Some(&bundle.to_bytes())).ok()?;
         for _ in 0..2 {
             for out in alice.send(&bob.user(), b"hello").ok()? {
                 bob.receive(&out.bytes, None).ok()?;
@@ -63,7 +63,11 @@ fuzz_target!(|input: (u8, &[u8])| {
                 let incoming = Incoming { bytes, from: hint.as_ref() };
                 assert!(alice.receive_many(&[incoming, incoming]).iter().all(Result::is_err));
             }
-            2 => drop(alice.provide(bytes)),
+            2 => {
+                drop(alice.provide(bytes));
+                let kept = alice.provide_bundle(&bob.address(), Some(bytes));
+                assert!(matches!(kept, Ok(BundleOutcome::Unusable(_))), "nobody has signed this");
+            }
             3 => assert!(alice.approve_link(bytes).is_err()),
             4 => assert!(link.user_of(bytes).is_err()),
             5 => {

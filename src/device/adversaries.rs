@@ -10,7 +10,7 @@ use super::{
     *,
 };
 use crate::{
-    DeviceList, Session, StorageKey,
+    DeviceList, PreKeyBundle, Session, StorageKey,
     roster::{Certificate, Payload, RootKey, claim},
     store::{MemoryStore, Record, StoreError},
 };
@@ -120,7 +120,7 @@ fn try_send(
                 }
                 for address in missing.bundles {
                     let other = others.iter_mut().find(|other| other.address() == address).unwrap();
-                    from.provide(&bundle_of(other).to_bytes()).unwrap();
+                    from.provide_bundle(&address, Some(&bundle_of(other).to_bytes())).unwrap();
                 }
             }
             result => return result,

@@ -10,11 +10,11 @@ use crate::{Address, Error, UserId, store::StoreError};
 ///
 /// | error | |
 /// |---|---|
-/// | [`Missing`](Self::Missing) | fetch what it names from the server, [`provide`](crate::Device::provide) it, call again |
+/// | [`Missing`](Self::Missing) | fetch what it names from the server, provide it ([lists](crate::Device::provide), [bundles](crate::Device::provide_bundle)), call again; what was received: keep it until then |
 /// | [`Message`](Self::Message) | what arrived cannot be read: drop it, except as its own table says |
 /// | [`Message`](Self::Message) of [`Error::Duplicate`] | everyday after a crash: it has arrived, drop it |
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
-/// | [`Refused`](Self::Refused) | drop the message, list or bundle |
+/// | [`Refused`](Self::Refused) | drop the message or list |
 /// | [`TooManySessions`](Self::TooManySessions) | drop the message |
 /// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) |
 /// | [`Blocked`](Self::Blocked) | received: drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    DeviceList, IdentityKey, Session, StorageKey,
+    DeviceList, IdentityKey, PreKeyBundle, Session, StorageKey,
     roster::{self, Certificate, Payload, RootKey, claim},
     store::MemoryStore,
 };
@@ -281,14 +281,23 @@ fn a35_bundles_are_used_for_the_device_that_the_list_names() {
     alice.provide(&list).unwrap();
     let publication = mallory.publication(0).unwrap();
     let bundle = PreKeyBundle::new(publication.identity_key, publication.signed_prekey, None);
-    alice.provide(&bundle.to_bytes()).unwrap();
-    let Err(DeviceError::Missing(missing)) = alice.send(&user, b"?") else { panic!() };
-    assert_eq!(missing.bundles, [bob.address()]);
     let mut altered = bundle.to_bytes();
     let last = altered.len() - 2;
     altered[last] ^= 1;
-    assert!(matches!(alice.provide(&altered), Err(DeviceError::Refused(Refusal::Forged))));
-    assert!(alice.provide(b"").is_err() && alice.provide(&[0x31; 50]).is_err());
+    let before = alice.vault.store.list(Table::Bundles as u8, 0, 9).unwrap();
+    for (fetched, error) in [
+        (&bundle.to_bytes()[..], crate::Error::WrongIdentity),
+        (&altered, crate::Error::InvalidSignature),
+        (b"", crate::Error::Malformed),
+        (&[0x31; 50], crate::Error::Malformed),
+        (&[0x32; 50], crate::Error::UnsupportedVersion),
+    ] {
+        let outcome = alice.provide_bundle(&bob.address(), Some(fetched)).unwrap();
+        assert_eq!(outcome, BundleOutcome::Unusable(error));
+        // Nor is it asked for again at once: a server could go on for ever.
+        assert!(matches!(alice.send(&user, b"?"), Err(DeviceError::Unreachable)));
+    }
+    assert!(alice.vault.store.list(Table::Bundles as u8, 0, 9).unwrap() == before);
 }
 
 /// A removed device has withheld the list that had it, so that no list here ever named it.

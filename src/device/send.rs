@@ -18,14 +18,14 @@ use super::{
         ATTACHMENT_OVERHEAD, Body, Claim, Content, MAX_ATTACHMENTS, MAX_NUMBERS, Meaning, Place, StreamId,
         Text,
     },
-    records::{BundleRecord, OutboxRecord, Table, UserRecord},
+    records::{OutboxRecord, Table, UserRecord},
     sessions::is_recent,
     streams::Sending,
     vault::random_bytes,
     work::Work,
 };
 use crate::{
-    Address, AttachmentDescriptor, DeviceId, DeviceList, IdentityKey, MAX_CONTENT_LEN, PreKeyBundle, UserId,
+    Address, AttachmentDescriptor, DeviceId, DeviceList, IdentityKey, MAX_CONTENT_LEN, UserId,
     VerifiedBundle, roster::RootKey, store::Store,
 };
 
@@ -288,23 +288,6 @@ impl<S: Store> Work<'_, S> {
             }
             begun => begun.map(|()| true),
         }
-    }
-
-    /// A fetched bundle of a device, if there is one that can be used.
-    fn bundle(
-        &mut self,
-        context: &Context<'_>,
-        device: &DeviceId,
-        key: &IdentityKey,
-    ) -> Result<Option<Box<VerifiedBundle>>, DeviceError> {
-        let record = match self.read::<BundleRecord>(&device.to_bytes()) {
-            // It is fetched once more.
-            Err(DeviceError::Damaged) => None,
-            record => record?,
-        };
-        let Some(record) = record else { return Ok(None) };
-        let verified = PreKeyBundle::from_bytes(&record.bytes).and_then(|bundle| bundle.verify(context.now));
-        Ok(verified.ok().filter(|bundle| bundle.identity_key() == key).map(Box::new))
     }
 
     /// Sends a body to a device that there is a session with.

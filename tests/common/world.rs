@@ -378,10 +378,7 @@ impl Phone {
             self.device.provide(&server.list(user).unwrap()).unwrap();
         }
         for address in &missing.bundles {
-            match server.bundle(address) {
-                Some(bundle) => drop(self.device.provide(&bundle).unwrap()),
-                None => self.device.unreachable(address).unwrap(),
-            }
+            self.device.provide_bundle(address, server.bundle(address).as_deref()).unwrap();
         }
     }
 

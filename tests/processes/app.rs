@@ -228,7 +228,7 @@ impl App {
         }
         for address in &missing.bundles {
             let bundle = hex::decode(ask(format!("bundle {address}"))).unwrap();
-            self.device.provide(&bundle).unwrap();
+            self.device.provide_bundle(address, Some(&bundle)).unwrap();
         }
     }
 

@@ -53,7 +53,7 @@ impl<S: Store> App<S> {
                         self.device.provide(&server.list(user).unwrap()).unwrap();
                     }
                     for address in &missing.bundles {
-                        self.device.provide(&server.bundle(address).unwrap()).unwrap();
+                        self.device.provide_bundle(address, server.bundle(address).as_deref()).unwrap();
                     }
                 }
                 sent => break drop(sent.unwrap()),

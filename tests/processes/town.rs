@@ -367,7 +367,8 @@ impl Town {
                         peer.device.provide(&self.server.lists[user]).unwrap();
                     }
                     for address in &missing.bundles {
-                        peer.device.provide(&self.server.bundle(&address.device)).unwrap();
+                        let bundle = self.server.bundle(&address.device);
+                        peer.device.provide_bundle(address, Some(&bundle)).unwrap();
                     }
                 }
                 out => break out.unwrap(),
