@@ -195,8 +195,12 @@ fn download(server: &Server, people: &Path, device: &mut App) -> Result<()> {
                 show(people, device, &received)?;
             }
             Err(DeviceError::Message(subrosa::Error::Duplicate)) => println!("dropped what came twice"),
-            // An app goes on here; the table of `DeviceError` says which messages to keep.
-            Err(error) => return Err(error.into()),
+            // It stays on the server, and those behind it are read all the same.
+            Err(error) if error.keeps_message() => {
+                println!("not yet: {error}");
+                continue;
+            }
+            Err(error) => println!("dropped: {error}"),
         }
         fs::remove_file(file)?; // tells the server that it arrived
     }

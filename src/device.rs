@@ -98,7 +98,7 @@ use work::Work;
 ///     device.published(&publication)?;
 /// }
 /// for list in tasks.fetch.lists.iter().filter_map(fetch_list) {
-///     device.provide(&list)?;
+///     let _what_it_shows_is_in_the_inbox = device.provide(&list); // a server may have none that is to be believed
 /// }
 ///
 /// // 2. What came in and was not acknowledged. The app may have it already.
@@ -112,10 +112,16 @@ use work::Work;
 /// for message in mailbox() {
 ///     match device.receive(&message, None) {
 ///         Ok(received) => received.iter().for_each(keep_in_history),
-///         // Nobody can read it, or is to: see the table of `DeviceError`.
-///         Err(DeviceError::Message(_) | DeviceError::Refused(_)) => {}
-///         Err(DeviceError::Blocked | DeviceError::TooManyDevices | DeviceError::TooManySessions) => {}
-///         Err(error) => return Err(error), // keep it
+///         // It stays on the server; those behind it are received all the same. See the table of `DeviceError`.
+///         Err(error) if error.keeps_message() => {
+///             if let DeviceError::Missing(missing) = error {
+///                 for list in missing.lists.iter().filter_map(fetch_list) {
+///                     let _what_it_shows_is_in_the_inbox = device.provide(&list);
+///                 }
+///             }
+///             continue;
+///         }
+///         Err(_) => {} // nobody can read it
 ///     }
 ///     tell_server_that_it_arrived(&message);
 /// }
@@ -222,8 +228,8 @@ impl<S: Store> Device<S> {
 
     /// Reads a message, whatever it is, whoever it is from. What it brings is in the inbox, too. Nothing is put into the
     /// outbox: what a device asks for again goes with the next message to it, or an hour later by [`maintain`](Self::maintain).
-    /// Tell the server that the message arrived when this has returned, with an error as well unless the table of
-    /// [`DeviceError`] says to keep it.
+    /// Tell the server that the message arrived when this has returned, with an error as well unless that
+    /// [keeps it](DeviceError::keeps_message).
     ///
     /// `from` is who may have sent it, as far as the transport knows: then a million sessions are no more than a few. If it is
     /// wrong that costs time, and a bundle: of a contact that it names, when nothing can be read, one is asked for before the

@@ -16,7 +16,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
 /// | [`Refused`](Self::Refused) | drop the message or list |
 /// | [`TooManySessions`](Self::TooManySessions) | drop the message |
-/// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) |
+/// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) or blocked |
 /// | [`Blocked`](Self::Blocked) | received: drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
 /// | [`TooManyDevices`](Self::TooManyDevices) | received: drop it, its sender has too many. Linking: [unlink](crate::Device::unlink) one first |
 /// | [`Unreachable`](Self::Unreachable) | try again in a day, or when the server has a bundle of one of the user's devices |
@@ -28,6 +28,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`BadLink`](Self::BadLink) | begin the linking anew |
 /// | [`BadBackup`](Self::BadBackup) | another passphrase, key or copy may open it |
 /// | [`NoDevice`](Self::NoDevice), [`Occupied`](Self::Occupied) | fix the caller: [`open_or_create`](crate::Device::open_or_create) |
+/// | [`LinkBegun`](Self::LinkBegun) | ask the person: [go on with the linking](crate::Link::begin), or make a device after all |
 /// | [`WrongKey`](Self::WrongKey) | keep the store; another key opens it |
 /// | [`Damaged`](Self::Damaged) | keep everything, and call [`maintain`](crate::Device::maintain), which deletes what does not open; if it stays so, begin anew out of a [backup](crate::Device::restore) |
 /// | [`UnsupportedVersion`](Self::UnsupportedVersion) | keep everything until the app is updated |
@@ -35,6 +36,9 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`Store`](Self::Store) | keep everything, try again when its cause is gone |
 ///
 /// An error that is not in the table (a later release may add some): keep the message, and try again later.
+///
+/// For what was received [`keeps_message`](Self::keeps_message) is the table as a function. No error is a reason to leave the
+/// messages behind that one unread.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DeviceError {
@@ -134,6 +138,61 @@ pub enum Refusal {
 }
 
 impl DeviceError {
+    /// Whether the message that [`receive`](crate::Device::receive) failed with is to be kept, on the server, and received
+    /// again later: what is missing may have come by then, or a release that knows its version. Else it is to be dropped:
+    /// acknowledged to the server, and forgotten.
+    #[must_use]
+    pub fn keeps_message(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Blocked | Self::TooManyDevices | Self::TooManySessions => false,
+            Self::Message(error) => match error {
+                Error::Malformed
+                | Error::InvalidKey
+                | Error::Unauthentic
+                | Error::InvalidSignature
+                | Error::Duplicate
+                | Error::TooOld
+                | Error::UnknownSession
+                | Error::UnknownPreKey
+                | Error::Replayed
+                | Error::ReplayRecordFull
+                | Error::PeerRolledBack => false,
+                Error::UnsupportedVersion
+                | Error::TooFarAhead
+                | Error::Expired
+                | Error::ContentTooLong
+                | Error::PayloadTooLong
+                | Error::TooManyDevices
+                | Error::WrongIdentity
+                | Error::SameUser
+                | Error::CounterExhausted
+                | Error::NoRandomness
+                | Error::SealBroken => true,
+            },
+            Self::Missing(_)
+            | Self::NeedsHint
+            | Self::TooManyStrangers
+            | Self::UnknownUser
+            | Self::UnknownDevice
+            | Self::Unreachable
+            | Self::NoRootKey
+            | Self::CertificateExpired
+            | Self::Unlinked
+            | Self::BadLink
+            | Self::BadBackup
+            | Self::NoDevice
+            | Self::Occupied
+            | Self::LinkBegun
+            | Self::WrongKey
+            | Self::Damaged
+            | Self::UnsupportedVersion
+            | Self::ContentTooLong
+            | Self::OutOfMemory
+            | Self::NoRandomness
+            | Self::Store(_) => true,
+        }
+    }
+
     /// An error of the session layer when reading a record.
     pub(super) fn from_record(error: Error) -> Self {
         match error {
@@ -227,6 +286,98 @@ impl std::error::Error for DeviceError {
             Self::Message(error) => Some(error),
             Self::Store(error) => Some(error),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the second cell of a row says of the message, in the table that documents an error.
+    fn row(source: &'static str, name: &str) -> &'static str {
+        let rows = source.lines().filter_map(|line| line.trim().strip_prefix("/// | "));
+        let cells = rows.filter_map(|row| row.split_once(" | "));
+        let link = format!("[`{name}`](Self::{name})");
+        // Of two rows of one error the first one is of all of it.
+        let mut found = cells.filter(|(errors, _)| errors.contains(&link)).map(|(_, what)| what);
+        found.next().unwrap_or_default()
+    }
+
+    /// Every error, and every error of a message: what the tables say is what the function says.
+    #[test]
+    fn the_table_says_which_messages_are_kept() {
+        use DeviceError as D;
+        let errors = [
+            Error::Malformed,
+            Error::UnsupportedVersion,
+            Error::InvalidKey,
+            Error::Unauthentic,
+            Error::InvalidSignature,
+            Error::Duplicate,
+            Error::TooOld,
+            Error::TooFarAhead,
+            Error::UnknownSession,
+            Error::UnknownPreKey,
+            Error::Replayed,
+            Error::ReplayRecordFull,
+            Error::PeerRolledBack,
+            Error::Expired,
+            Error::ContentTooLong,
+            Error::PayloadTooLong,
+            Error::TooManyDevices,
+            Error::WrongIdentity,
+            Error::SameUser,
+            Error::CounterExhausted,
+            Error::NoRandomness,
+            Error::SealBroken,
+        ];
+        let of_sessions = include_str!("../error.rs");
+        let (mut kept, mut dropped) = (0, 0);
+        for error in errors {
+            let what = row(of_sessions, &format!("{error:?}"));
+            let what = what.split_once(" | ").map_or(what, |(what, _)| what);
+            // An empty cell: it is not about a message that was received; nor is one that was not made.
+            let expected = !(what.starts_with("drop") || what.starts_with("try the next"));
+            assert_eq!(D::Message(error).keeps_message(), expected, "{error:?}: {what}");
+            *if expected { &mut kept } else { &mut dropped } += 1;
+        }
+        assert_eq!((kept, dropped), (11, 11));
+
+        let of_devices = include_str!("error.rs");
+        let all = [
+            D::Missing(Missing::default()),
+            D::NeedsHint,
+            D::Refused(Refusal::Forged),
+            D::TooManyStrangers,
+            D::Blocked,
+            D::UnknownUser,
+            D::UnknownDevice,
+            D::Unreachable,
+            D::NoRootKey,
+            D::CertificateExpired,
+            D::Unlinked,
+            D::BadLink,
+            D::TooManyDevices,
+            D::TooManySessions,
+            D::BadBackup,
+            D::NoDevice,
+            D::Occupied,
+            D::LinkBegun,
+            D::WrongKey,
+            D::Damaged,
+            D::UnsupportedVersion,
+            D::ContentTooLong,
+            D::OutOfMemory,
+            D::NoRandomness,
+            D::Store(StoreError::Full),
+        ];
+        for error in all {
+            let name = format!("{error:?}");
+            let name = name.split(['(', ' ']).next().unwrap_or_default();
+            let what = row(of_devices, name);
+            // What is not the message's fault says nothing of it, and it is kept.
+            assert_eq!(error.keeps_message(), !what.contains("drop"), "{name}: {what}");
         }
     }
 }
