@@ -173,3 +173,31 @@ fn a43_a_server_with_one_bundle_does_not_make_a_device_ask_for_ever() {
     };
     assert!(matches!(sent, Err(DeviceError::Unreachable)), "{sent:?}");
 }
+
+/// Alice's certificate has expired, and Bob has one device more than she has a session with.
+#[test]
+fn an_expired_certificate_does_not_keep_from_writing_where_a_session_is() {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let mut bob = Phone::new(&clock, &mut server);
+    let mut second = link(&mut alice, &mut server);
+    let (a, b) = (alice.user(), bob.user());
+    second.say(&mut server, &b, "from the second");
+    alice.poll(&mut server);
+    bob.poll(&mut server);
+    bob.say(&mut server, &a, "hi");
+    second.poll(&mut server);
+    // The device with the root key is off.
+    clock.advance(91 * DAY);
+    bob.device.maintain().unwrap();
+    bob.publish(&mut server);
+    let mut tablet = link(&mut bob, &mut server);
+    second.say(&mut server, &b, "as far as it goes");
+    assert_eq!(bob.texts(&mut server), ["as far as it goes"]);
+    assert_eq!(tablet.texts(&mut server), [""; 0]);
+    // Where there is none with anybody, the reason is the certificate.
+    let mut carol = Phone::new(&clock, &mut server);
+    let refused = second.try_say(&mut server, &carol.user(), "?");
+    assert!(matches!(refused, Err(DeviceError::CertificateExpired)), "{refused:?}");
+    assert_eq!(carol.texts(&mut server), [""; 0]);
+}

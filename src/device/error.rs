@@ -62,7 +62,8 @@ pub enum DeviceError {
     Unreachable,
     /// Only the device that holds the root key can do this.
     NoRootKey,
-    /// The proof that this device is its user's has expired: the device that holds the root key has to renew the list of
+    /// The proof that this device is its user's has expired, and there is a session with none of the recipient's devices: the
+    /// device that holds the root key has to renew the list of
     /// devices ([`Device::maintain`](crate::Device::maintain) there), and send something.
     CertificateExpired,
     /// This device was unlinked, and cannot send any more.

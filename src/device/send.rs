@@ -142,7 +142,10 @@ impl<S: Store> Work<'_, S> {
             let now = match &route {
                 Route::Session => true,
                 Route::Begin(bundle) => self.begin_if_possible(context, &address, &key, bundle)?,
-                Route::Later => false,
+                Route::Later => {
+                    self.peer_or_new(&address, &key)?;
+                    false
+                }
             };
             if now {
                 answers.append(&mut self.answer(context, &address.device)?);
@@ -159,7 +162,11 @@ impl<S: Store> Work<'_, S> {
             };
             let to = reached.get(user).map_or(&[][..], Vec::as_slice);
             if to.iter().all(|(_, now)| !now) && *user != own {
-                return Err(DeviceError::Unreachable);
+                return Err(if self.can_begin(context)? {
+                    DeviceError::Unreachable
+                } else {
+                    DeviceError::CertificateExpired
+                });
             }
             let mut copies = Vec::new();
             copies.extend(to.iter().map(|device| (device, Meaning::Message(text.clone()))));
@@ -257,9 +264,12 @@ impl<S: Store> Work<'_, S> {
             session = !peer.sessions.is_empty();
             unreachable = is_recent(peer.unreachable_since, context.now);
         }
-        let can_begin = context.now <= self.me()?.get().ok_or(DeviceError::NoDevice)?.certificate.expires();
+        let can_begin = self.can_begin(context)?;
         if session && !(can_begin && self.is_to_be_replaced(context, &address.device)?) {
             return Ok(Some(Route::Session));
+        }
+        if !can_begin {
+            return Ok(Some(Route::Later));
         }
         if let Some(bundle) = self.bundle(context, &address.device, key)? {
             return Ok(Some(Route::Begin(bundle)));
@@ -268,6 +278,11 @@ impl<S: Store> Work<'_, S> {
             missing.bundles.push(*address);
         }
         Ok(Some(if session { Route::Session } else { Route::Later }))
+    }
+
+    /// Whether this device can show whose it is.
+    fn can_begin(&mut self, context: &Context<'_>) -> Result<bool, DeviceError> {
+        Ok(context.now <= self.me()?.get().ok_or(DeviceError::NoDevice)?.certificate.expires())
     }
 
     /// Begins a session from a bundle. If that is of no use, it is as if the server had none, which is no reason not to write
