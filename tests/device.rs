@@ -494,6 +494,7 @@ fn other_devices_get_new_certificates() {
     alice.poll(&mut world.server);
     for _ in 0..4 {
         world.clock.advance(40 * DAY);
+        alice.device.provide(&world.server.list(&alice.user()).unwrap()).unwrap();
         alice.device.maintain().unwrap();
         alice.publish(&mut world.server);
         assert_eq!(alice.device.outbox().count(), 1);

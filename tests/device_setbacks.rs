@@ -10,8 +10,10 @@
 
 mod common;
 
-use common::world::{DAY, Phone, Server, TestClock, TestStore, link};
-use subrosa::{BackupLock, BundleOutcome, Device, DeviceError, Error, Link, RecoveryKey, Refusal, Trust};
+use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link};
+use subrosa::{
+    BackupLock, BundleOutcome, Device, DeviceError, Error, Event, Link, RecoveryKey, Refusal, Trust,
+};
 
 const YEAR: u64 = 365 * DAY;
 
@@ -200,4 +202,53 @@ fn an_expired_certificate_does_not_keep_from_writing_where_a_session_is() {
     let refused = second.try_say(&mut server, &carol.user(), "?");
     assert!(matches!(refused, Err(DeviceError::CertificateExpired)), "{refused:?}");
     assert_eq!(carol.texts(&mut server), [""; 0]);
+}
+
+/// The device of before comes out of its drawer when its user has been restored on another one: it hears of that before
+/// it signs a list of its own.
+#[test]
+fn a19_a_restored_user_is_not_forked_by_the_device_of_before() {
+    let (mut server, mut alice, _) = acquainted();
+    let key = RecoveryKey::generate().unwrap();
+    let backup = alice.device.backup(&BackupLock::Key(&key)).unwrap();
+    let clock = alice.clock.clone();
+    let store = TestStore::default();
+    let device =
+        Device::restore(store.clone(), clock.config(), &backup, &BackupLock::Key(&key), None).unwrap();
+    let mut restored = Phone { device, store, clock: clock.clone() };
+    restored.publish(&mut server);
+    clock.advance(35 * DAY);
+    let before = alice.device.user_info(&alice.user()).unwrap().unwrap().list_expires;
+    let tasks = alice.device.maintain().unwrap();
+    assert_eq!(tasks.fetch.lists, [alice.user()]);
+    assert_eq!(alice.device.user_info(&alice.user()).unwrap().unwrap().list_expires, before, "signed anew");
+    let shown = alice.device.provide(&server.list(&alice.user()).unwrap()).unwrap();
+    assert!(events(&shown).contains(&&Event::Unlinked), "{shown:?}");
+    alice.device.maintain().unwrap();
+    assert!(matches!(alice.device.publication(0), Err(DeviceError::Unlinked)));
+}
+
+/// The list is renewed once it is known to be the newest; and if that cannot be known, before it expires.
+#[test]
+fn a_list_is_renewed_when_it_has_been_fetched_or_must_be() {
+    let clock = TestClock::default();
+    let expires = |phone: &Phone| {
+        let info = phone.device.user_info(&phone.user()).unwrap().unwrap();
+        info.list_expires.unwrap().as_secs() - clock.now().as_secs()
+    };
+    let mut server = Server::default();
+    let mut fetching = Phone::new(&clock, &mut server);
+    let mut alone = Phone::unpublished(&clock);
+    for day in 0..90 {
+        for phone in [&mut fetching, &mut alone] {
+            let tasks = phone.device.maintain().unwrap();
+            assert_eq!(tasks.fetch.lists, [phone.user()]);
+        }
+        fetching.publish(&mut server);
+        fetching.device.provide(&server.list(&fetching.user()).unwrap()).unwrap();
+        assert!(expires(&fetching) >= 59 * DAY, "{day}");
+        assert!(expires(&alone) >= 14 * DAY, "{day}");
+        clock.advance(DAY);
+    }
+    assert!(expires(&alone) > 60 * DAY, "renewed, and not every day");
 }

@@ -355,6 +355,8 @@ fn a19_an_expired_list_of_ones_own_does_not_silence() {
     let (mut alice, mut second, mut bob) = acquainted(&clock);
     let (a, b) = (alice.user(), bob.user());
     clock.advance(40 * DAY);
+    let own = list_of(&mut alice);
+    alice.provide(&own).unwrap();
     alice.maintain().unwrap();
     let newest = list_of(&mut alice);
     // The device with the root key is lost, and this one was off for long.

@@ -384,7 +384,8 @@ impl<S: Store> Device<S> {
 
     /// Puts the new device into the user's list: the grant is for it. The list is to be
     /// [published](Self::publication); everybody else gets it with the next message. The same reply again, within the
-    /// hour, gives another grant for the same device.
+    /// hour, gives another grant for the same device. (The list that this device knows should be the newest one: fetch and
+    /// [provide](Self::provide) it first, or a list of a backup that was restored is contradicted.)
     ///
     /// # Errors
     /// [`DeviceError::BadLink`] if the reply is to no offer of the last hour, or altered; [`DeviceError::NoRootKey`],

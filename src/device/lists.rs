@@ -10,8 +10,8 @@
 
 use super::{
     Context, DeviceError, Event, Received, Refusal, Trust,
-    records::{Me, Standing, Table, UserRecord},
-    work::Work,
+    records::{Fetched, Me, Standing, Table, UserRecord},
+    work::{FETCHED, Work},
 };
 use crate::{
     Address, DeviceId, DeviceList, Error, IdentityKey, UnixTime, UserId,
@@ -134,6 +134,9 @@ impl<S: Store> Work<'_, S> {
         list: &DeviceList,
     ) -> Result<(Vec<Received>, bool), DeviceError> {
         let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
+        if *list.user_id() == own {
+            self.put(FETCHED, &Fetched { own_list: context.now })?;
+        }
         let taken = match self.take_list(context, list) {
             Err(DeviceError::Refused(Refusal::Older)) if *list.user_id() == own => {
                 return Ok((Vec::new(), false));

@@ -3,6 +3,8 @@
 //! | table | a record is | named by |
 //! |---|---|---|
 //! | `Me` | the user, the certificate, settings; with the root key on the device that holds it | |
+//! | | how many strangers there are | `strangers` |
+//! | | when this user's own list was fetched | `fetched` |
 //! | `Identity` | the identity key pair of this device | |
 //! | `PreKeys`, `Published` | prekeys; what of them has to be uploaded | |
 //! | `Users` | what is known of a user, and how much they are trusted | user id |
@@ -144,6 +146,12 @@ pub(super) struct Strangers {
     pub(super) count: u32,
 }
 
+/// When this user's own list was last fetched from the server.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Fetched {
+    pub(super) own_list: UnixTime,
+}
+
 /// Another device.
 #[derive(Serialize, Deserialize)]
 pub(super) struct PeerRecord {
@@ -246,6 +254,7 @@ macro_rules! plain {
 plain! {
     Me: Me,
     Strangers: Me,
+    Fetched: Me,
     Published: Published,
     UserRecord: Users,
     PeerRecord: Peers,

@@ -9,19 +9,23 @@ use super::{
     opening::{KEY_CHECK, check_key},
     queue,
     records::{
-        BundleRecord, HandshakeRecord, InboxRecord, Me, OutboxRecord, PeerRecord, ResendRecord, Standing,
-        Stored, UserRecord,
+        BundleRecord, Fetched, HandshakeRecord, InboxRecord, Me, OutboxRecord, PeerRecord, ResendRecord,
+        Standing, Stored, UserRecord,
     },
     resend::RESEND_PERIOD,
-    work::{ONLY, Work},
+    work::{FETCHED, ONLY, Work},
 };
 use crate::{
     Address, DeviceId, DeviceList, Padding, PreKeyBundle, UnixTime, UserId,
     store::{Action, Change, Expected, Store, StoreError},
 };
 
-/// Days before the end of the list of devices when it is signed anew.
+/// Days before the end of the list of devices when it is signed anew, once it is known to be the newest.
 const RENEW_DAYS: u64 = 60;
+/// Seconds for which it is known to be that, from when it was fetched: an app maintains once a day, and fetches then.
+const KNOWN_NEWEST: u64 = 2 * 24 * 60 * 60;
+/// Days before its end when it is signed anew all the same: a server that withholds it must not have it expire.
+const RENEW_UNSEEN_DAYS: u64 = 14;
 
 /// What there is to do with the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +34,8 @@ pub struct Tasks {
     /// Whether there is something to [publish](Device::publication). There also is when the server says that it has
     /// fewer one-time prekeys than [`LOW_WATER`](crate::LOW_WATER).
     pub publish: bool,
-    /// What to fetch, and [provide](Device::provide): on a device that does not hold the root key always the list of
-    /// its own user, by which it gets to know that it was unlinked.
+    /// What to fetch, and [provide](Device::provide): always the list of this device's own user, by which it gets to know
+    /// that it was unlinked, also by a backup that was restored.
     pub fetch: Missing,
     /// How many records did not open, and have been deleted: messages in inbox or outbox, what is known of a user or of
     /// a device. What is missing of messages will be asked for by whoever misses it. Tell the app's user if this is not 0: the disk fails,
@@ -178,7 +182,8 @@ impl<S: Store> Device<S> {
     }
 
     /// What has to be done now and then: call it at every start and once a day, and after receiving what was waiting.
-    /// Prekeys and the list of devices are renewed when they are due; what was kept for 14 days is deleted. What a contact's
+    /// Prekeys and the list of devices are renewed when they are due (the list 30 days after it was made, if it has been fetched
+    /// lately; else 76); what was kept for 14 days is deleted. What a contact's
     /// device asked for again an hour ago or earlier, and was not sent with another message to it, is in the outbox now. So
     /// is, if this device holds the root key, what tells the user's other devices of a new list. Records that do not open
     /// are deleted, and counted ([`Tasks::damaged`]); until then calls that need them fail with [`DeviceError::Damaged`]. Deleting, and what was asked
@@ -296,7 +301,11 @@ impl<S: Store> Work<'_, S> {
         let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
         let list = record.newest_list()?.ok_or(DeviceError::Damaged)?;
         let current = record.usable_list()?.is_some();
-        if root && !unlinked && current && context.now.plus_days(RENEW_DAYS) >= list.expires() {
+        // Signed anew without knowing the newest one it may be a fork: this device may be out, since a backup was restored.
+        let fetched = self.read::<Fetched>(FETCHED)?;
+        let newest = fetched.is_some_and(|fetched| !fetched.own_list.is_over(KNOWN_NEWEST, context.now));
+        let days = if newest { RENEW_DAYS } else { RENEW_UNSEEN_DAYS };
+        if root && !unlinked && current && context.now.plus_days(days) >= list.expires() {
             self.change_own_list(context, |_| {})?;
         }
         if root && !unlinked {
@@ -308,12 +317,9 @@ impl<S: Store> Work<'_, S> {
         {
             prekeys.rotate(context.identity, context.now)?;
         }
-        let mut tasks = Tasks { publish: self.has_to_publish()?, ..Tasks::default() };
+        let publish = self.has_to_publish()?;
         // The device with the root key may have changed it, and not written since: it may even have taken this one out.
-        if !current || !root {
-            tasks.fetch.lists.push(user);
-        }
-        Ok(tasks)
+        Ok(Tasks { publish, fetch: Missing { lists: vec![user], ..Missing::default() } })
     }
 
     /// Sends the list, with their certificates, to those of this user's devices that do not have it.

@@ -34,6 +34,7 @@ const MAX_DAMAGED: usize = 3;
 /// Keys of the records of which there is one.
 pub(super) const ONLY: &[u8] = b"";
 const STRANGERS: &[u8] = b"strangers";
+pub(super) const FETCHED: &[u8] = b"fetched";
 
 /// One operation.
 pub(super) struct Work<'a, S> {
