@@ -335,7 +335,7 @@ impl<S: Store> Device<S> {
     /// Takes in a device list that was fetched from the server. What it shows (devices have changed, this one is unlinked) is
     /// in the inbox, too.
     ///
-    /// A list that has expired is refused. Yet if it is the newest that is known, devices that are not in it are out. An
+    /// A list that has expired is refused, and one that is valid for more than 97 days from now on. Yet if it is the newest that is known, devices that are not in it are out. An
     /// older list of this device's own user does no harm: the server has not got the newest yet.
     ///
     /// # Errors
@@ -343,8 +343,8 @@ impl<S: Store> Device<S> {
     /// [`DeviceError::Store`].
     pub fn provide(&mut self, fetched: &[u8]) -> Result<Vec<Received>, DeviceError> {
         let list = lists::read_list(fetched)?;
-        let (shown, expired) = self.run(|work, context, _| work.provide_list(context, &list))?;
-        if expired { Err(Refusal::Expired.into()) } else { Ok(shown) }
+        let (shown, refused) = self.run(|work, context, _| work.provide_list(context, &list))?;
+        refused.map_or(Ok(shown), |refusal| Err(refusal.into()))
     }
 }
 

@@ -20,7 +20,7 @@ use core::fmt;
 /// | [`Replayed`](Self::Replayed) | drop, if the sessions have been tried first | |
 /// | [`ReplayRecordFull`](Self::ReplayRecordFull) | drop: it stays unreadable | [rotate](crate::PreKeys::rotate), save, upload |
 /// | [`PeerRolledBack`](Self::PeerRolledBack) | drop: it stays unreadable | begin anew |
-/// | [`Expired`](Self::Expired) | | fetch a newer bundle; is the clock right? |
+/// | [`Expired`](Self::Expired), [`NotYetValid`](Self::NotYetValid) | | fetch a newer bundle; is the clock right? |
 /// | [`ContentTooLong`](Self::ContentTooLong), [`PayloadTooLong`](Self::PayloadTooLong) | was not made | fix the caller |
 /// | [`TooManyDevices`](Self::TooManyDevices) | | remove a device first |
 /// | [`WrongIdentity`](Self::WrongIdentity), [`SameUser`](Self::SameUser) | keep | fix the caller |
@@ -82,6 +82,9 @@ pub enum Error {
     PeerRolledBack,
     /// The signed prekey of a bundle is past its `not_after`: fetch a newer bundle.
     Expired,
+    /// The signed prekey of a bundle is valid for longer from now on than prekeys are made for: its maker's clock was ahead, or
+    /// this one is behind. Fetch a newer bundle.
+    NotYetValid,
 
     // ---- The caller.
     /// Content above [`MAX_CONTENT_LEN`](crate::MAX_CONTENT_LEN) bytes.
@@ -134,6 +137,7 @@ impl fmt::Display for Error {
             Self::ReplayRecordFull => "replay record of the signed prekey is full",
             Self::PeerRolledBack => "peer sends from an earlier state",
             Self::Expired => "signed prekey has expired",
+            Self::NotYetValid => "signed prekey is valid for too long from now on",
             Self::ContentTooLong => "content too long",
             Self::PayloadTooLong => "handshake payload too long",
             Self::TooManyDevices => "more devices than a user may have",

@@ -39,7 +39,7 @@ pub(crate) use {
     certificate::Certificate,
     claim::{claim, verify_claim},
     known::{KnownList, Succession},
-    list::MAX_DEVICES,
+    list::{LIFETIME_DAYS, MAX_DEVICES},
     payload::{PAYLOAD_LEN, Payload},
     root_key::RootKey,
     user_id::sealed_state as sealed_user_id,

@@ -252,3 +252,40 @@ fn a_list_is_renewed_when_it_has_been_fetched_or_must_be() {
     }
     assert!(expires(&alone) > 60 * DAY, "renewed, and not every day");
 }
+
+/// Alice's clock is 20 years ahead when she signs her list and a prekey. Nobody goes by them, and they do not last.
+#[test]
+fn a_clock_once_years_ahead_makes_nothing_that_lasts() {
+    let (mut server, mut alice, mut bob) = acquainted();
+    alice.clock.advance(20 * YEAR);
+    alice.device.maintain().unwrap();
+    alice.publish(&mut server);
+    alice.clock.set_back(20 * YEAR);
+    for _ in 0..2 {
+        let refused = bob.device.provide(&server.list(&alice.user()).unwrap());
+        assert!(matches!(refused, Err(DeviceError::Refused(Refusal::NotYetValid))), "{refused:?}");
+        let Err(DeviceError::Missing(missing)) = bob.device.send(&alice.user(), b"?") else { panic!() };
+        assert_eq!(missing.lists, [alice.user()]);
+    }
+    let bundle = server.bundle(&alice.address());
+    let outcome = bob.device.provide_bundle(&alice.address(), bundle.as_deref()).unwrap();
+    assert_eq!(outcome, BundleOutcome::Unusable(Error::NotYetValid));
+    // Nor does she write first by them: it would be refused.
+    let mut carol = Phone::new(&TestClock::default(), &mut server);
+    let early = alice.try_say(&mut server, &carol.user(), "?");
+    assert!(matches!(early, Err(DeviceError::CertificateExpired)), "{early:?}");
+    // She hears of her clock, and all is as it was.
+    assert!(alice.device.maintain().unwrap().publish);
+    alice.publish(&mut server);
+    let expires = alice.device.user_info(&alice.user()).unwrap().unwrap().list_expires.unwrap();
+    assert_eq!(expires.as_secs(), alice.clock.now().as_secs() + 90 * DAY);
+    bob.say(&mut server, &alice.user(), "to you");
+    assert_eq!(alice.texts(&mut server), ["to you"]);
+    alice.say(&mut server, &carol.user(), "hello");
+    assert_eq!(carol.texts(&mut server), ["hello"]);
+    let bundle = server.bundle(&alice.address());
+    let outcome = bob.device.provide_bundle(&alice.address(), bundle.as_deref()).unwrap();
+    assert!(matches!(outcome, BundleOutcome::Kept { .. }), "{outcome:?}");
+    let before = alice.device.maintain().unwrap();
+    assert!(!before.publish, "once is enough");
+}

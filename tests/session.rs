@@ -423,6 +423,10 @@ fn a_bundle_expires() {
     assert_eq!(not_after, UnixTime::from_secs(NOW.as_secs() + 30 * day));
     assert_eq!(at(not_after), Ok(()));
     assert_eq!(at(UnixTime::from_secs(not_after.as_secs() + 1)), Err(Error::Expired));
+    // A clock may be a week behind the one that it was made by, or the other one ahead.
+    assert_eq!(at(UnixTime::from_secs(not_after.as_secs() - 37 * day)), Ok(()));
+    assert_eq!(at(UnixTime::from_secs(not_after.as_secs() - 37 * day - 1)), Err(Error::NotYetValid));
+    assert_eq!(at(UnixTime::from_secs(0)), Err(Error::NotYetValid));
 }
 
 #[test]

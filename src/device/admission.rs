@@ -10,6 +10,7 @@
 
 use super::{
     Context, DeviceError, Event, Missing, Refusal, Trust,
+    lists::out_of_force,
     receive::Outcome,
     records::{HandshakeRecord, SessionEntry, Standing, Strangers, UserRecord},
     sessions::is_recent,
@@ -91,8 +92,8 @@ impl<S: Store> Work<'_, S> {
         if recipient != own {
             return Err(Refusal::OtherRecipient.into());
         }
-        if context.now > certificate.expires() {
-            return Err(Refusal::Expired.into());
+        if let Some(refusal) = out_of_force(certificate.expires(), context.now) {
+            return Err(refusal.into());
         }
         let (user, device) = (*certificate.user(), DeviceId::of(key));
         if self.peer(&device)?.get().is_some_and(|peer| peer.user != user) || device == context.device {

@@ -17,7 +17,8 @@ pub enum BundleOutcome {
     },
     /// The server has none.
     Absent,
-    /// It is of no use: [expired](Error::Expired), since the device has been off for long; [forged](Error::InvalidSignature);
+    /// It is of no use: [expired](Error::Expired), since the device has been off for long; made under
+    /// [a clock that was ahead](Error::NotYetValid); [forged](Error::InvalidSignature);
     /// [another device's](Error::WrongIdentity); or not to be read.
     Unusable(Error),
 }

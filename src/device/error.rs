@@ -62,7 +62,7 @@ pub enum DeviceError {
     Unreachable,
     /// Only the device that holds the root key can do this.
     NoRootKey,
-    /// The proof that this device is its user's has expired, and there is a session with none of the recipient's devices: the
+    /// The proof that this device is its user's has expired (or was made under a clock that was ahead), and there is a session with none of the recipient's devices: the
     /// device that holds the root key has to renew the list of
     /// devices ([`Device::maintain`](crate::Device::maintain) there), and send something.
     CertificateExpired,
@@ -136,6 +136,9 @@ pub enum Refusal {
     OtherRecipient,
     /// A device that is known as another user's.
     OtherUsersDevice,
+    /// Valid for longer from now on than it can have been made for: its maker's clock was ahead, or this device's is behind.
+    /// Should it be the maker's, the next [`maintain`](crate::Device::maintain) there makes another.
+    NotYetValid,
 }
 
 impl DeviceError {
@@ -161,6 +164,7 @@ impl DeviceError {
                 Error::UnsupportedVersion
                 | Error::TooFarAhead
                 | Error::Expired
+                | Error::NotYetValid
                 | Error::ContentTooLong
                 | Error::PayloadTooLong
                 | Error::TooManyDevices
@@ -277,6 +281,7 @@ impl fmt::Display for Refusal {
             Self::NotInList => "from a device that is not in the user's list",
             Self::OtherRecipient => "meant for another user",
             Self::OtherUsersDevice => "from a device that is another user's",
+            Self::NotYetValid => "valid for too long from now on",
         })
     }
 }
@@ -324,6 +329,7 @@ mod tests {
             Error::ReplayRecordFull,
             Error::PeerRolledBack,
             Error::Expired,
+            Error::NotYetValid,
             Error::ContentTooLong,
             Error::PayloadTooLong,
             Error::TooManyDevices,
@@ -343,7 +349,7 @@ mod tests {
             assert_eq!(D::Message(error).keeps_message(), expected, "{error:?}: {what}");
             *if expected { &mut kept } else { &mut dropped } += 1;
         }
-        assert_eq!((kept, dropped), (11, 11));
+        assert_eq!((kept, dropped), (12, 11));
 
         let of_devices = include_str!("error.rs");
         let all = [

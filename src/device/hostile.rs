@@ -130,6 +130,14 @@ fn old_forked_and_garbled_certificates_are_refused() {
     let expired = liar.list(UnixTime::from_secs(NOW.as_secs() - 91 * 24 * 60 * 60));
     let sent = liar.send(&mut victim, &payload(liar.certificate(&expired)));
     assert_eq!(refusal(sent), Refusal::Expired);
+    // Its maker's clock may be a week ahead.
+    for (days, refused) in
+        [(7, None), (8, Some(Refusal::NotYetValid)), (20 * 365, Some(Refusal::NotYetValid))]
+    {
+        let (liar, ahead) = (Liar::new(), UnixTime::from_secs(NOW.as_secs() + days * 24 * 60 * 60));
+        let sent = liar.send(&mut victim, &payload(liar.certificate(&liar.list(ahead))));
+        assert_eq!(sent.err().map(|error| refusal(Err(error))), refused, "{days}");
+    }
     let good = payload(liar.certificate(&liar.list(NOW)));
     for garbled in [&[][..], &good[..255], &[0; 256]] {
         assert_eq!(refusal(liar.send(&mut victim, garbled)), Refusal::Forged);

@@ -1,7 +1,7 @@
 //! Device lists: who may speak for a user.
 //!
 //! ```text
-//! list ── signatures ──> whose? ──> follows what is known? ──> expired? ──> in force: who is gone loses its sessions
+//! list ── signatures ──> whose? ──> follows what is known? ──> its time? ──> in force: who is gone loses its sessions
 //! ```
 //! A list gets here from the server ([`provide`](crate::Device::provide)) or inside a message; either way the same is
 //! checked, since neither is believed.
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Address, DeviceId, DeviceList, Error, IdentityKey, UnixTime, UserId,
     crypto::sign::Signature,
-    roster::{Certificate, KnownList, PAYLOAD_LEN, Payload, RootKey, Succession},
+    roster::{self, Certificate, KnownList, PAYLOAD_LEN, Payload, RootKey, Succession},
     store::Store,
 };
 
@@ -25,8 +25,8 @@ pub(super) struct Taken {
     pub(super) user: UserId,
     /// What has changed, if another one was known.
     pub(super) changed: Option<Event>,
-    /// It has expired: a newer one is needed before anything is sent.
-    pub(super) expired: bool,
+    /// Why it is not in force: another one is needed before anything is sent.
+    pub(super) refused: Option<Refusal>,
     /// This device is out.
     pub(super) unlinked: bool,
 }
@@ -56,7 +56,8 @@ impl UserRecord {
 }
 
 impl<S: Store> Work<'_, S> {
-    /// Takes a list into force: who it says is gone loses its sessions. One that has expired is good for that alone.
+    /// Takes a list into force: who it says is gone loses its sessions. One that has expired, or is valid for too long, is good
+    /// for that alone.
     ///
     /// # Errors
     /// [`DeviceError::Refused`]; then nothing has changed.
@@ -68,7 +69,7 @@ impl<S: Store> Work<'_, S> {
         let user = *list.user_id();
         let record = self.user(&user)?.get();
         let before = record.map(UserRecord::newest_list).transpose()?.flatten();
-        let expired = context.now > list.expires();
+        let refused = out_of_force(list.expires(), context.now);
         let mut again = false;
         if let Some(known) = record.and_then(|record| record.known) {
             match list.compare(&known) {
@@ -80,18 +81,20 @@ impl<S: Store> Work<'_, S> {
                 Succession::Forked => return Err(Refusal::Forked.into()),
             }
         }
-        // One that had expired when it came is not here: the clock may have been wrong.
-        if again && (expired || before.as_ref().is_some_and(|before| before.version() == list.version())) {
+        // One that was not in force when it came is not here: the clock may have been wrong.
+        if again
+            && (refused.is_some() || before.as_ref().is_some_and(|before| before.version() == list.version()))
+        {
             // Whoever has named a newer one did not show it, and the server has none.
             if record.is_some_and(|record| record.rumoured > 0)
                 && let Some(record) = self.user(&user)?.change()
             {
                 record.rumoured = 0;
             }
-            return Ok(Taken { user, changed: None, expired, unlinked: false });
+            return Ok(Taken { user, changed: None, refused, unlinked: false });
         }
-        if expired && record.is_none() {
-            return Err(Refusal::Expired.into());
+        if let (Some(refused), None) = (refused, record) {
+            return Err(refused.into());
         }
         let ids = |list: &DeviceList| list.devices().map(DeviceId::of).collect::<Vec<_>>();
         // Devices that have written before a list came that has them.
@@ -110,8 +113,8 @@ impl<S: Store> Work<'_, S> {
             Some(record) => {
                 record.known = Some(list.known());
                 record.taken = list.version();
-                // This user's own is sent by, and renewed from, also when it has expired.
-                if !expired || own {
+                // This user's own is sent by, and renewed from, all the same.
+                if refused.is_none() || own {
                     record.list = Some(list.to_bytes());
                     record.rumoured = 0;
                 }
@@ -123,23 +126,23 @@ impl<S: Store> Work<'_, S> {
         let unlinked = self.note_own_list(context, list)?;
         let news = before.is_some() && !again;
         let changed = news.then_some(Event::DevicesChanged { of: user, added, removed });
-        Ok(Taken { user, changed, expired, unlinked })
+        Ok(Taken { user, changed, refused, unlinked })
     }
 
-    /// A list that was fetched: what there is to show, and whether it has expired. An older one of this device's own user
+    /// A list that was fetched: what there is to show, and why it is not in force, if it is not. An older one of this device's own user
     /// is what a server has that was not published to yet.
     pub(super) fn provide_list(
         &mut self,
         context: &Context<'_>,
         list: &DeviceList,
-    ) -> Result<(Vec<Received>, bool), DeviceError> {
+    ) -> Result<(Vec<Received>, Option<Refusal>), DeviceError> {
         let own = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
         if *list.user_id() == own {
             self.put(FETCHED, &Fetched { own_list: context.now })?;
         }
         let taken = match self.take_list(context, list) {
             Err(DeviceError::Refused(Refusal::Older)) if *list.user_id() == own => {
-                return Ok((Vec::new(), false));
+                return Ok((Vec::new(), None));
             }
             taken => taken?,
         };
@@ -147,7 +150,7 @@ impl<S: Store> Work<'_, S> {
         let events = taken.changed.into_iter().chain(taken.unlinked.then_some(Event::Unlinked));
         let shown = events.map(|event| self.put_inbox(about, event)).collect::<Result<_, _>>()?;
         // Its own user's is sent by all the same.
-        Ok((shown, taken.expired && taken.user != own))
+        Ok((shown, taken.refused.filter(|_| taken.user != own)))
     }
 
     /// A new list of this user may not have this device any more: whether that is news.
@@ -276,6 +279,15 @@ impl<S: Store> Work<'_, S> {
             }
         }
         Ok(list)
+    }
+}
+
+/// Why a list, or a certificate of one, that ends then is not to go by.
+pub(super) fn out_of_force(expires: UnixTime, now: UnixTime) -> Option<Refusal> {
+    if now > expires {
+        Some(Refusal::Expired)
+    } else {
+        expires.is_beyond(roster::LIFETIME_DAYS, now).then_some(Refusal::NotYetValid)
     }
 }
 

@@ -31,7 +31,7 @@ impl<S: Store> Work<'_, S> {
                 Ok(Some(taken)) => {
                     events.extend(taken.changed);
                     events.extend(taken.unlinked.then_some(Event::Unlinked));
-                    events.extend(taken.expired.then_some(Event::ListRefused(Refusal::Expired)));
+                    events.extend(taken.refused.map(Event::ListRefused));
                 }
                 // An older one comes from who does not know better yet.
                 Err(DeviceError::Refused(Refusal::Older)) => {}

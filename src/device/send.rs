@@ -18,6 +18,7 @@ use super::{
         ATTACHMENT_OVERHEAD, Body, Claim, Content, MAX_ATTACHMENTS, MAX_NUMBERS, Meaning, Place, StreamId,
         Text,
     },
+    lists::out_of_force,
     records::{OutboxRecord, Table, UserRecord},
     sessions::is_recent,
     streams::Sending,
@@ -236,7 +237,7 @@ impl<S: Store> Work<'_, S> {
         }
         let list = record.map(UserRecord::usable_list).transpose()?.flatten();
         match list {
-            Some(list) if user == own || context.now <= list.expires() => {
+            Some(list) if user == own || out_of_force(list.expires(), context.now).is_none() => {
                 Ok(list.devices().filter(|key| DeviceId::of(key) != context.device).copied().collect())
             }
             _ => {
@@ -282,7 +283,8 @@ impl<S: Store> Work<'_, S> {
 
     /// Whether this device can show whose it is.
     fn can_begin(&mut self, context: &Context<'_>) -> Result<bool, DeviceError> {
-        Ok(context.now <= self.me()?.get().ok_or(DeviceError::NoDevice)?.certificate.expires())
+        let certificate = &self.me()?.get().ok_or(DeviceError::NoDevice)?.certificate;
+        Ok(out_of_force(certificate.expires(), context.now).is_none())
     }
 
     /// Begins a session from a bundle. If that is of no use, it is as if the server had none, which is no reason not to write

@@ -11,6 +11,7 @@ use super::{
     Context, DeviceError,
     admission::MAX_STRANGERS_SESSIONS,
     content::StreamId,
+    lists::out_of_force,
     records::{PeerRecord, SessionEntry, Standing, Suspicion, Table},
     streams::{Receiving, Sending},
     vault::random_bytes,
@@ -43,7 +44,7 @@ impl<S: Store> Work<'_, S> {
         bundle: &VerifiedBundle,
     ) -> Result<(), DeviceError> {
         let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
-        if context.now > me.certificate.expires() {
+        if out_of_force(me.certificate.expires(), context.now).is_some() {
             return Err(DeviceError::CertificateExpired);
         }
         let payload = Payload { certificate: me.certificate.clone(), recipient: address.user }.to_bytes();

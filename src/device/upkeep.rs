@@ -199,7 +199,7 @@ impl<S: Store> Device<S> {
             self.sweep(|record: &ResendRecord| !keeps || record.sent.is_over(RESEND_PERIOD, now))?;
         damaged += self.sweep(|link: &LinkRecord| link.began.is_over(LINK_PERIOD, now))?;
         let stale = |bundle: &BundleRecord| {
-            PreKeyBundle::from_bytes(&bundle.bytes).map_or(true, |bundle| now > bundle.not_after())
+            PreKeyBundle::from_bytes(&bundle.bytes).and_then(|bundle| bundle.check_time(now)).is_err()
         };
         damaged += self.sweep(stale)?;
         damaged += self.sweep(|_: &InboxRecord| false)?;
@@ -305,7 +305,10 @@ impl<S: Store> Work<'_, S> {
         let fetched = self.read::<Fetched>(FETCHED)?;
         let newest = fetched.is_some_and(|fetched| !fetched.own_list.is_over(KNOWN_NEWEST, context.now));
         let days = if newest { RENEW_DAYS } else { RENEW_UNSEEN_DAYS };
-        if root && !unlinked && current && context.now.plus_days(days) >= list.expires() {
+        let due = context.now.plus_days(days) >= list.expires();
+        // By a list that was made under a clock that was ahead nobody goes: better a fork than that.
+        let ahead = list.issued() > context.now.plus_days(1);
+        if root && !unlinked && current && (due || ahead) {
             self.change_own_list(context, |_| {})?;
         }
         if root && !unlinked {

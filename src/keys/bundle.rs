@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{IdentityKey, OneTimePreKey, SignedPreKey, UnixTime};
+use super::{IdentityKey, OneTimePreKey, SignedPreKey, UnixTime, prekeys::VALID_DAYS};
 use crate::{
     Error,
     wire::codec::{Kind, Reader, serde_by_bytes},
@@ -56,8 +56,9 @@ impl PreKeyBundle {
     }
 
     /// Checks the signatures of the prekeys by the identity key, and that [`not_after`](Self::not_after) has not
-    /// passed at `now`. So a clock that is far ahead refuses every bundle, and one that is far behind takes expired
-    /// ones.
+    /// passed at `now`, nor lies more than 37 days ahead: prekeys are made for 30, and who has stolen one shall not use it for
+    /// years because a clock was wrong when it was made. So a clock that is far ahead, or behind, refuses every bundle, and
+    /// one that is a little behind takes expired ones.
     ///
     /// **This is not "verified as Bob".** It shows that the prekeys belong to the
     /// [`identity_key`](VerifiedBundle::identity_key) in the bundle; a server can make up a whole bundle with a key of
@@ -66,16 +67,25 @@ impl PreKeyBundle {
     /// when a session is begun anew.
     ///
     /// # Errors
-    /// [`Error::InvalidSignature`], [`Error::Expired`].
+    /// [`Error::InvalidSignature`], [`Error::Expired`], [`Error::NotYetValid`].
     pub fn verify(self, now: UnixTime) -> Result<VerifiedBundle, Error> {
         self.signed_prekey.verify(&self.identity_key)?;
         if let Some(prekey) = &self.one_time_prekey {
             prekey.verify(&self.identity_key)?;
         }
-        if now > self.signed_prekey.not_after() {
-            return Err(Error::Expired);
-        }
+        self.check_time(now)?;
         Ok(VerifiedBundle(self))
+    }
+
+    /// Whether it may be used now.
+    pub(crate) fn check_time(&self, now: UnixTime) -> Result<(), Error> {
+        if now > self.not_after() {
+            Err(Error::Expired)
+        } else if self.not_after().is_beyond(VALID_DAYS, now) {
+            Err(Error::NotYetValid)
+        } else {
+            Ok(())
+        }
     }
 
     /// The canonical encoding.

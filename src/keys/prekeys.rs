@@ -27,7 +27,7 @@ use crate::{
 /// Days after which a signed prekey should be replaced.
 const ROTATE_AFTER_DAYS: u64 = 7;
 /// Days for which initiators may use a signed prekey.
-const VALID_DAYS: u64 = 30;
+pub(super) const VALID_DAYS: u64 = 30;
 /// Days for which its private half is kept: validity, and a week for messages under way. It goes at the first rotation
 /// after that, and not by itself: until then whoever steals it can read initial messages that used it without a
 /// one-time prekey, and write to its owner as anybody.

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How far two clocks may be apart, in days, before one refuses what the other has made as valid for too long. Clocks that are
+/// set by hand are some hours off, with a time zone or a day mistaken, seldom more; and what was stolen lasts longer by no more.
+const CLOCK_TOLERANCE_DAYS: u64 = 7;
+
 /// Seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixTime(u64);
@@ -40,6 +44,12 @@ impl UnixTime {
     #[cfg(feature = "std")]
     pub(crate) fn not_far_ahead(self, now: Self) -> Self {
         if self > now.plus_days(1) { now } else { self }
+    }
+
+    /// Whether this is the end of something that is said to be made by now, and to last for so many days, and lies beyond that:
+    /// it was made under a clock that was ahead, and would last for as long as that was. Or this one is behind.
+    pub(crate) fn is_beyond(self, days: u64, now: Self) -> bool {
+        self > now.plus_days(days + CLOCK_TOLERANCE_DAYS)
     }
 
     #[cfg(feature = "std")]

@@ -29,7 +29,7 @@ use read::Source;
 pub(crate) const MAX_DEVICES: u8 = 32;
 
 /// How long a list is valid: so long can a server withhold that a device was removed from who hears of it by no other way.
-const LIFETIME_DAYS: u64 = 90;
+pub(crate) const LIFETIME_DAYS: u64 = 90;
 
 const LIFETIME_SECONDS: u64 = LIFETIME_DAYS * 24 * 60 * 60;
 

@@ -724,6 +724,8 @@ def check_bundles():
         end = good.signed.not_after
         Bundle.decode(encoded).verify(end)
         bad("Expired", "expired", encoded, end + 1)
+        Bundle.decode(encoded).verify(end - 37 * 86_400)
+        bad("NotYetValid", "valid for too long", encoded, end - 37 * 86_400 - 1)
         ed, x = bob.key[:32], bob.key[32:]
         rest = encoded[65:]
         bad("InvalidSignature InvalidKey", "halves swapped", encoded[:1] + x + ed + rest)

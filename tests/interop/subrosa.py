@@ -31,7 +31,7 @@ class ProtocolError(Exception):
     """A refusal. `name` is the name in section 13, 14 or 23; BadLink and BadBackup are the one error of 19 and of 20."""
 
     NAMES = (
-        "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired",
+        "Malformed", "UnsupportedVersion", "InvalidKey", "Unauthentic", "InvalidSignature", "Expired", "NotYetValid",
         "Duplicate", "TooOld", "TooFarAhead", "UnknownSession", "PeerRolledBack",
         "UnknownPreKey", "Replayed", "ReplayRecordFull",
         "ContentTooLong", "PayloadTooLong", "CounterExhausted",
@@ -551,6 +551,8 @@ class Bundle:
             prekey.verify(self.ik)
         if now > self.signed.not_after:
             raise ProtocolError("Expired")
+        if self.signed.not_after > now + 37 * 86_400:
+            raise ProtocolError("NotYetValid")
 
 
 @dataclass

@@ -3,12 +3,16 @@
 use super::*;
 use crate::{SignedPreKey, crypto::dh::AgreementPublic, device::records::Suspicion};
 
-/// A bundle with a signed prekey of small order that never expires: who holds a device's identity can sign it.
+/// A bundle with a signed prekey of small order: who holds a device's identity can sign it.
 fn weak_bundle(device: &mut D) -> PreKeyBundle {
     let publication = device.publication(0).unwrap();
-    let never = UnixTime::from_secs(u64::MAX);
     let zero = AgreementPublic::unchecked([0; 32]);
-    let weak = SignedPreKey::sign(&device.identity, &zero, publication.signed_prekey.kem(), never);
+    let weak = SignedPreKey::sign(
+        &device.identity,
+        &zero,
+        publication.signed_prekey.kem(),
+        publication.signed_prekey.not_after(),
+    );
     PreKeyBundle::new(publication.identity_key, weak, None)
 }
 
