@@ -289,3 +289,13 @@ fn a_clock_once_years_ahead_makes_nothing_that_lasts() {
     let before = alice.device.maintain().unwrap();
     assert!(!before.publish, "once is enough");
 }
+
+/// A list of a later version.
+#[test]
+fn a_later_list_is_told_from_rubbish() {
+    let mut phone = Phone::unpublished(&TestClock::default());
+    let later = phone.device.provide(&[0x62, 1, 2, 3]);
+    assert!(matches!(later, Err(DeviceError::Message(Error::UnsupportedVersion))), "{later:?}");
+    let rubbish = phone.device.provide(&[0x72, 1, 2, 3]);
+    assert!(matches!(rubbish, Err(DeviceError::Message(Error::Malformed))), "{rubbish:?}");
+}
