@@ -103,9 +103,6 @@ impl<S: Store> Work<'_, S> {
         let claimed = *certificate.list();
         let events = self.introduce(&address, claimed)?;
         let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
-        if record.trust == Trust::Blocked {
-            return Err(DeviceError::Blocked);
-        }
         let list = record.newest_list()?;
         let known = record.known.unwrap_or(claimed);
         let listed = list.filter(|list| list.version() == known.version);
@@ -137,8 +134,10 @@ impl<S: Store> Work<'_, S> {
         claimed: KnownList,
     ) -> Result<Vec<Event>, DeviceError> {
         let record = self.user(&address.user)?.get();
-        let (standing, blocked) = record
-            .map_or((Standing::Listed, false), |record| (record.standing, record.trust == Trust::Blocked));
+        let standing = record.map_or(Standing::Listed, |record| record.standing);
+        if record.is_some_and(|record| record.trust == Trust::Blocked) {
+            return Err(DeviceError::Blocked);
+        }
         match standing {
             Standing::Contact => return Ok(Vec::new()),
             Standing::Stranger => {
@@ -147,7 +146,6 @@ impl<S: Store> Work<'_, S> {
                 });
                 return if known { Ok(Vec::new()) } else { Err(DeviceError::TooManyDevices) };
             }
-            Standing::Listed if blocked => return Err(DeviceError::Blocked),
             Standing::Listed => {}
         }
         let strangers = self.strangers()?;
@@ -179,6 +177,18 @@ impl<S: Store> Work<'_, S> {
         }
         record.begun += 1;
         Ok(())
+    }
+
+    /// The user is blocked: no stranger, who would take a place that others could have.
+    pub(super) fn note_blocked(&mut self, user: &UserId) -> Result<(), DeviceError> {
+        let slot = self.user(user)?;
+        if slot.get().is_none_or(|record| record.standing != Standing::Stranger) {
+            return Ok(());
+        }
+        if let Some(record) = slot.change() {
+            record.standing = Standing::Listed;
+        }
+        self.fewer_strangers()
     }
 
     /// The user is somebody that this user writes to, or knows.

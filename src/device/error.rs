@@ -16,7 +16,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
 /// | [`Refused`](Self::Refused) | drop the message or list |
 /// | [`TooManySessions`](Self::TooManySessions) | drop the message |
-/// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget) or blocked |
+/// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget), or [blocked](crate::Device::set_trust) |
 /// | [`Blocked`](Self::Blocked) | received: drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
 /// | [`TooManyDevices`](Self::TooManyDevices) | received: drop it, its sender has too many. Linking: [unlink](crate::Device::unlink) one first |
 /// | [`Unreachable`](Self::Unreachable) | try again in a day, or when the server has a bundle of one of the user's devices |

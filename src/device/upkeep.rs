@@ -132,8 +132,9 @@ impl<S: Store> Device<S> {
         })
     }
 
-    /// Forgets a user, their sessions and what was kept for them; not what is in the outbox and the inbox. Should they write
-    /// again they are as new, and what they wrote before counts as missing.
+    /// Forgets a user, their sessions and what was kept for them; not what is in the outbox and the inbox, and not that they are
+    /// blocked: for that, [unblock](Self::set_trust) them first. Should they write again they are as new, and what they wrote
+    /// before counts as missing.
     ///
     /// # Errors
     /// [`DeviceError::UnknownUser`], also for this user; [`DeviceError::Store`].
@@ -154,7 +155,13 @@ impl<S: Store> Device<S> {
             for device in devices {
                 work.forget_device(&Address { user: *user, device })?;
             }
-            work.user(user)?.delete();
+            let slot = work.user(user)?;
+            match slot.get().map(|record| (record.trust, record.trust_since)) {
+                Some((trust @ Trust::Blocked, trust_since)) => {
+                    slot.put(UserRecord { trust, trust_since, ..UserRecord::new(*user, None, None) });
+                }
+                _ => slot.delete(),
+            }
             if stranger { work.fewer_strangers() } else { Ok(()) }
         })
     }
@@ -289,8 +296,10 @@ impl<S: Store> Work<'_, S> {
                 None
             }
         };
-        if trust == Trust::Verified {
-            self.note_contact(user)?;
+        match trust {
+            Trust::Verified => self.note_contact(user)?,
+            Trust::Blocked => self.note_blocked(user)?,
+            Trust::Unverified => {}
         }
         Ok(before != Some(trust))
     }

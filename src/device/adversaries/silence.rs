@@ -48,3 +48,50 @@ fn a43_a_weak_prekey_of_a_linked_device_does_not_stop_messages() {
         assert_eq!(sent.len(), if has_session { 2 } else { 1 });
     }
 }
+
+/// As many strangers as there may be, less some.
+fn nearly_full(device: &mut D, less: u32) {
+    device
+        .run(|work, _, _| {
+            work.strangers()?.put(records::Strangers { count: admission::MAX_STRANGERS - less });
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Whoever is blocked takes no place of a stranger's, and stays blocked.
+#[test]
+fn a46_a_blocked_stranger_makes_room_and_stays_blocked() {
+    let (mut bob, mallory) = (Clock::new().device(), Root::new());
+    let devices = [(); 3].map(|()| IdentityKeyPair::generate());
+    let list = mallory.list(None, &[&devices[0], &devices[1], &devices[2]]);
+    let write = |bob: &mut D, root: &Root, device: &IdentityKeyPair, list: &DeviceList| {
+        let mut session = root.begin(device, list, bob);
+        bob.receive(&session.encrypt(&text(0).encode()).unwrap(), None)
+    };
+    nearly_full(&mut bob, 1);
+    for device in &devices[..2] {
+        write(&mut bob, &mallory, device, &list).unwrap();
+    }
+    let (next, device) = (Root::new(), IdentityKeyPair::generate());
+    let next_list = next.list(None, &[&device]);
+    let full = write(&mut bob, &next, &device, &next_list);
+    assert!(matches!(full, Err(DeviceError::TooManyStrangers)), "{full:?}");
+    let m = *mallory.0.user_id();
+    bob.set_trust(&m, Trust::Blocked).unwrap();
+    write(&mut bob, &next, &device, &next_list).unwrap();
+    for forgotten in [false, true] {
+        if forgotten {
+            bob.forget(&m).unwrap();
+            assert_eq!(bob.user_info(&m).unwrap().map(|info| info.trust), Some(Trust::Blocked));
+        }
+        for device in &devices {
+            let blocked = write(&mut bob, &mallory, device, &list);
+            assert!(matches!(blocked, Err(DeviceError::Blocked)), "{blocked:?}");
+        }
+    }
+    // Exactly one place was freed.
+    let (third, device) = (Root::new(), IdentityKeyPair::generate());
+    let full = write(&mut bob, &third, &device, &third.list(None, &[&device]));
+    assert!(matches!(full, Err(DeviceError::TooManyStrangers)), "{full:?}");
+}
