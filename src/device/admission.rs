@@ -179,6 +179,15 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
+    /// Another device of this user's has written to a user, who may not be known here: when they answer they are no stranger.
+    pub(super) fn note_written_to(&mut self, user: &UserId) -> Result<(), DeviceError> {
+        let slot = self.user(user)?;
+        if slot.get().is_none() {
+            slot.put(UserRecord { standing: Standing::Contact, ..UserRecord::new(*user, None, None) });
+        }
+        self.note_contact(user)
+    }
+
     /// The user is blocked: no stranger, who would take a place that others could have.
     pub(super) fn note_blocked(&mut self, user: &UserId) -> Result<(), DeviceError> {
         let slot = self.user(user)?;

@@ -131,7 +131,7 @@ impl<S: Store> Work<'_, S> {
                 Event::Message { id, content, attachments, resent }
             }
             Ok(Some(Meaning::Sent { to, text })) if sender.user == *own => {
-                self.note_contact(&to)?;
+                self.note_written_to(&to)?;
                 let (content, attachments) = text.into_owned();
                 Event::SentElsewhere { id, to, content, attachments }
             }

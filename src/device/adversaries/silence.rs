@@ -95,3 +95,19 @@ fn a46_a_blocked_stranger_makes_room_and_stays_blocked() {
     let full = write(&mut bob, &third, &device, &third.list(None, &[&device]));
     assert!(matches!(full, Err(DeviceError::TooManyStrangers)), "{full:?}");
 }
+
+/// The phone has written to somebody who then answers the laptop, too.
+#[test]
+fn whom_another_own_device_has_written_to_is_no_stranger() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let mut second = link(&mut alice, &clock);
+    nearly_full(&mut second, 0);
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut second, &mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice, &mut second], &a, b"to both");
+    let shown: Vec<_> = second.inbox().map(|received| received.unwrap().event).collect();
+    assert!(!shown.contains(&Event::NewUser), "{shown:?}");
+    assert_eq!(shown.iter().filter(|event| matches!(event, Event::Message { .. })).count(), 1);
+    assert!(!second.user_info(&b).unwrap().unwrap().stranger);
+}
