@@ -16,6 +16,7 @@ use subrosa::{
 };
 
 const YEAR: u64 = 365 * DAY;
+const BUNDLES: u8 = 10;
 
 /// Each with a clock of their own: Alice and Bob have exchanged messages.
 fn acquainted() -> (Server, Phone, Phone) {
@@ -298,4 +299,41 @@ fn a_later_list_is_told_from_rubbish() {
     assert!(matches!(later, Err(DeviceError::Message(Error::UnsupportedVersion))), "{later:?}");
     let rubbish = phone.device.provide(&[0x72, 1, 2, 3]);
     assert!(matches!(rubbish, Err(DeviceError::Message(Error::Malformed))), "{rubbish:?}");
+}
+
+/// What waits for a device that is not the user's any more is not handed out.
+#[test]
+fn nothing_leaves_for_a_removed_device() {
+    let (mut server, mut alice, mut bob) = acquainted();
+    let mut tablet = link(&mut alice, &mut server);
+    alice.say(&mut server, &bob.user(), "sessions everywhere");
+    tablet.poll(&mut server);
+    bob.poll(&mut server);
+    tablet.try_say(&mut server, &bob.user(), "never pushed").unwrap();
+    assert!(tablet.device.outbox().count() > 0);
+    alice.device.send(&bob.user(), b"to both").unwrap();
+    alice.device.unlink(&tablet.address().device).unwrap();
+    let outbox: Vec<_> = alice.device.outbox().map(|out| out.unwrap().to).collect();
+    assert_eq!(outbox, [bob.address()]);
+    alice.publish(&mut server);
+    alice.push(&mut server);
+    assert_eq!(bob.texts(&mut server), ["to both"]);
+    // Nor from it.
+    tablet.device.provide(&server.list(&alice.user()).unwrap()).unwrap();
+    assert_eq!(tablet.device.outbox().count(), 0);
+}
+
+/// A bundle was fetched, nothing was sent, and the device is gone.
+#[test]
+fn no_bundle_of_a_removed_device_stays() {
+    let (mut server, mut alice, mut bob) = acquainted();
+    let tablet = link(&mut bob, &mut server);
+    alice.device.provide(&server.list(&bob.user()).unwrap()).unwrap();
+    let bundle = server.bundle(&tablet.address());
+    alice.device.provide_bundle(&tablet.address(), bundle.as_deref()).unwrap();
+    assert_eq!(alice.store.count(BUNDLES), 1);
+    bob.device.unlink(&tablet.address().device).unwrap();
+    bob.publish(&mut server);
+    alice.device.provide(&server.list(&bob.user()).unwrap()).unwrap();
+    assert_eq!(alice.store.count(BUNDLES), 0);
 }

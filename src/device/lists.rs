@@ -107,6 +107,9 @@ impl<S: Store> Work<'_, S> {
         for device in &removed {
             self.forget_device(&Address { user, device: *device })?;
         }
+        if !removed.is_empty() {
+            self.drop_outbox(|out| out.user == user && removed.contains(&out.device))?;
+        }
         let own = self.me()?.get().is_some_and(|me| me.user == user);
         let slot = self.user(&user)?;
         match slot.change() {
@@ -124,6 +127,10 @@ impl<S: Store> Work<'_, S> {
             }
         }
         let unlinked = self.note_own_list(context, list)?;
+        if unlinked {
+            // It may not send any more, and what it has made is refused.
+            self.drop_outbox(|_| true)?;
+        }
         let news = before.is_some() && !again;
         let changed = news.then_some(Event::DevicesChanged { of: user, added, removed });
         Ok(Taken { user, changed, refused, unlinked })
@@ -181,7 +188,14 @@ impl<S: Store> Work<'_, S> {
             }
             peer => peer?.get(),
         };
-        let Some(peer) = peer.filter(|peer| peer.user == address.user) else { return Ok(()) };
+        let Some(peer) = peer else {
+            // Nothing was begun from it yet.
+            self.delete(Table::Bundles, &address.device.to_bytes());
+            return Ok(());
+        };
+        if peer.user != address.user {
+            return Ok(());
+        }
         let sessions: Vec<_> = peer.sessions.iter().map(|entry| entry.id).collect();
         let (stream, numbers) = (peer.sending.stream, peer.sending.acknowledged..peer.sending.next);
         for session in &sessions {

@@ -6,6 +6,7 @@ use super::{
     DeviceError, InboxId, OutboxId, Outgoing, Received, UserInfo,
     records::{InboxRecord, OutboxRecord, Stored, UserRecord},
     vault::Vault,
+    work::Work,
 };
 use crate::{
     Address,
@@ -45,6 +46,27 @@ pub(super) fn listing<S: Store, T: Shown>(
         failed |= matches!(item, Some(Err(DeviceError::Store(_))));
         item
     })
+}
+
+impl<S: Store> Work<'_, S> {
+    /// Deletes what waits in the outbox and is not to leave any more.
+    pub(super) fn drop_outbox(
+        &mut self,
+        is_dropped: impl Fn(&OutboxRecord) -> bool,
+    ) -> Result<(), DeviceError> {
+        let mut after = 0;
+        loop {
+            let page = self.vault.store.list(OutboxRecord::TABLE as u8, after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.position;
+            for record in &page {
+                // One that does not open is not handed out either.
+                if self.vault.open(record).is_ok_and(|out| is_dropped(&out)) {
+                    self.delete_at(record.id);
+                }
+            }
+        }
+    }
 }
 
 impl Shown for Outgoing {

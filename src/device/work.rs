@@ -252,6 +252,11 @@ impl<'a, S: Store> Work<'a, S> {
         self.change(id, Action::Delete);
     }
 
+    /// [`Self::delete`] of a record that was listed.
+    pub(super) fn delete_at(&mut self, id: RecordId) {
+        self.change(id, Action::Delete);
+    }
+
     fn change(&mut self, id: RecordId, action: Action) {
         if let Some(change) = self.others.of(id, Expected::Anything) {
             change.action = action;
