@@ -116,6 +116,7 @@ impl<S: Store> Work<'_, S> {
         if self.peer(device)?.get().is_none_or(|peer| peer.asked.is_empty()) {
             return Ok(sent);
         }
+        let resend = self.me()?.get().is_some_and(|me| me.settings.resend);
         let asked = self.peer(device)?.change().map(|peer| std::mem::take(&mut peer.asked));
         for place in &asked.into_iter().flatten().collect::<BTreeSet<_>>() {
             let name = resend_name(device, place);
@@ -124,7 +125,7 @@ impl<S: Store> Work<'_, S> {
                 kept => kept?,
             };
             let fits = |kept: &ResendRecord| {
-                kept.answers < MAX_ANSWERS && !kept.sent.is_over(RESEND_PERIOD, context.now)
+                resend && kept.answers < MAX_ANSWERS && !kept.sent.is_over(RESEND_PERIOD, context.now)
             };
             match kept.filter(fits) {
                 Some(mut kept) => {

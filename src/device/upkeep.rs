@@ -166,8 +166,8 @@ impl<S: Store> Device<S> {
         })
     }
 
-    /// Changes how this device works. Without resending, what was kept for it is deleted: in commits of their own, and by
-    /// [`maintain`](Self::maintain) if that was cut off.
+    /// Changes how this device works. Without resending, what was kept for it is not sent any more, and deleted; if this is
+    /// interrupted, by the next [`maintain`](Self::maintain).
     ///
     /// # Errors
     /// [`DeviceError::Store`].

@@ -111,3 +111,27 @@ fn whom_another_own_device_has_written_to_is_no_stranger() {
     assert_eq!(shown.iter().filter(|event| matches!(event, Event::Message { .. })).count(), 1);
     assert!(!second.user_info(&b).unwrap().unwrap().stranger);
 }
+
+/// Resending is switched off, and the device dies before what was kept is deleted.
+#[test]
+fn what_is_not_to_be_kept_is_not_sent_again() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    let lost = alice.send(&b, b"lost").unwrap();
+    alice.sent([lost[0].id]).unwrap();
+    say(&mut alice, &mut [&mut bob], &b, b"arrives");
+    clock.advance(61);
+    alice
+        .run(|work, _, _| {
+            work.me()?.change().unwrap().settings.resend = false;
+            Ok(())
+        })
+        .unwrap();
+    say(&mut bob, &mut [&mut alice], &a, b"what?");
+    assert_eq!(alice.outbox().count(), 0);
+    alice.maintain().unwrap();
+    assert!(alice.vault.store.list(Table::Resend as u8, 0, 1).unwrap().is_empty());
+}
