@@ -194,6 +194,14 @@ impl Session {
         Ok(message)
     }
 
+    /// [`Self::encrypt`] of what is padded, if it is, so that its body is at least so many bytes long.
+    #[cfg(feature = "std")]
+    pub(crate) fn encrypt_to(&mut self, content: &[u8], least: usize) -> Result<Vec<u8>, Error> {
+        let mut message = Vec::new();
+        self.try_encrypt(content, least, &mut rand::rngs::SysRng, &mut message)?;
+        Ok(message)
+    }
+
     /// [`Self::encrypt`] into a buffer of the caller's, whose content is replaced. On an error it is empty. If it has room
     /// nothing is allocated, but where a ratchet takes a step.
     ///
@@ -201,7 +209,7 @@ impl Session {
     /// As [`Self::encrypt`].
     #[cfg(feature = "std")]
     pub fn encrypt_into(&mut self, content: &[u8], message: &mut Vec<u8>) -> Result<(), Error> {
-        self.try_encrypt(content, &mut rand::rngs::SysRng, message)
+        self.try_encrypt(content, 0, &mut rand::rngs::SysRng, message)
     }
 
     /// [`Self::encrypt`] with a generator of the caller's, which is asked only when it is our turn to make a
@@ -226,7 +234,7 @@ impl Session {
         message: &mut Vec<u8>,
         rng: &mut impl CryptoRng,
     ) -> Result<(), Error> {
-        self.try_encrypt(content, rng, message)
+        self.try_encrypt(content, 0, rng, message)
     }
 
     /// Authenticates and decrypts a message of the peer's.
@@ -575,10 +583,11 @@ impl Session {
     fn try_encrypt(
         &mut self,
         content: &[u8],
+        least: usize,
         rng: &mut impl TryCryptoRng,
         message: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let encrypted = self.encrypt_inner(content, rng, message);
+        let encrypted = self.encrypt_inner(content, least, rng, message);
         scrub_stack();
         encrypted
     }
@@ -587,6 +596,7 @@ impl Session {
     fn encrypt_inner(
         &mut self,
         content: &[u8],
+        least: usize,
         rng: &mut impl TryCryptoRng,
         message: &mut Vec<u8>,
     ) -> Result<(), Error> {
@@ -600,6 +610,7 @@ impl Session {
             associated_data: &hot.associated_data,
             incarnation: self.incarnation,
             padding: hot.padding,
+            least,
         };
         hot.ratchet.seal(&envelope, content, rng, message)
     }

@@ -337,3 +337,26 @@ fn no_bundle_of_a_removed_device_stays() {
     alice.device.provide(&server.list(&bob.user()).unwrap()).unwrap();
     assert_eq!(alice.store.count(BUNDLES), 0);
 }
+
+/// How many devices a user has does not show in the length of a first message.
+#[test]
+fn first_messages_of_few_and_of_more_devices_have_one_length() {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut bob = Phone::new(&clock, &mut server);
+    let mut lengths = Vec::new();
+    for devices in 1..=5 {
+        let mut alice = Phone::new(&clock, &mut server);
+        for _ in 1..devices {
+            link(&mut alice, &mut server);
+        }
+        // Before there is an answer, two.
+        for text in ["hello, it is me", "me again"] {
+            let sent = alice.say(&mut server, &bob.user(), text);
+            let to_bob = sent.iter().find(|out| out.to == bob.address()).unwrap();
+            lengths.push(to_bob.bytes.len());
+            bob.poll(&mut server);
+        }
+    }
+    lengths.dedup();
+    assert_eq!(lengths.len(), 1, "{lengths:?}");
+}

@@ -34,6 +34,11 @@ use crate::{
 /// each): 16 MiB, less what devices tell each other.
 pub const MAX_MESSAGE_LEN: usize = MAX_CONTENT_LEN - 16 * 1024;
 
+/// How long the body of a message is at least, in bytes, that has lists in it, or that begins a session and as a rule has: by its
+/// length one could tell apart who has written first, since a list of more devices is longer. So much is enough for those of
+/// five, and a short text.
+const LEAST_WITH_LISTS: usize = 1024;
+
 /// A message to be sent.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
@@ -398,6 +403,7 @@ impl<S: Store> Work<'_, S> {
             }
         }
         lists.extend(peer_list.as_deref());
+        let lists_len = lists.len();
         let content = Content {
             own_list: own_claim,
             peer_list: peer_claim,
@@ -411,7 +417,8 @@ impl<S: Store> Work<'_, S> {
         let encoded = Zeroizing::new(content.encode());
         let session = self.use_session(&session)?.ok_or(DeviceError::Damaged)?;
         session.set_padding(padding);
-        let bytes = session.encrypt(&encoded)?;
+        let least = if lists_len > 0 || !session.is_confirmed() { LEAST_WITH_LISTS } else { 0 };
+        let bytes = session.encrypt_to(&encoded, least)?;
         let record = OutboxRecord { user, device: *device, message: body.map(|body| body.id), bytes };
         let name = match &body {
             Some(body) if !body.resent => {

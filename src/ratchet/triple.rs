@@ -76,6 +76,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) associated_data: &'a [u8; 32],
     pub(crate) incarnation: u32,
     pub(crate) padding: Padding,
+    /// A length of the body that it is padded to at least, if it is padded.
+    pub(crate) least: usize,
 }
 
 impl TripleRatchet {
@@ -134,7 +136,7 @@ impl TripleRatchet {
         alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
     ) -> Result<(), Error> {
         out.clear();
-        let room = envelope.padding.codeword_room(content.len())?;
+        let room = envelope.padding.room(content.len(), envelope.least)?;
         self.pq.check()?;
         self.ec.check()?;
         // The last thing that can fail is the generator; what follows cannot.
@@ -152,18 +154,18 @@ impl TripleRatchet {
         };
         let mut header_bytes = header.to_bytes();
         alter(&mut header_bytes, &mut codewords);
-        let (padding, codewords) = (envelope.padding, codewords.as_ref());
+        let codewords = codewords.as_ref();
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
         trace!("header key", ec.header_key.as_bytes());
         trace!("header", &header_bytes);
 
         let prefix_len: usize = envelope.prefix.iter().map(|part| part.len()).sum();
         let body_start = prefix_len + SEALED_HEADER_LEN;
-        let body_len = body::encoded_len(content.len(), padding, codewords);
+        let body_len = body::encoded_len(content.len(), envelope.padding, envelope.least, codewords);
         make_room(out, body_start + body_len + TAG_LEN);
         envelope.prefix.iter().for_each(|part| out.extend_from_slice(part));
         out.resize(body_start, 0);
-        body::encode(content, padding, codewords, out);
+        body::encode(content, body_len, codewords, out);
         key.seal(envelope.associated_data, &header_bytes, out, body_start);
         #[allow(clippy::expect_used, reason = "a sealed body has at least 32 bytes")]
         let nonce = *out.last_chunk().expect("at least 24 bytes");

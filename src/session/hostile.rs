@@ -73,6 +73,7 @@ fn hostile_with_codewords(
         associated_data: &hot.associated_data,
         incarnation: session.incarnation,
         padding: hot.padding,
+        least: 0,
     };
     hot.ratchet.seal_hostile(&envelope, b"hostile", alter)
 }

@@ -88,24 +88,31 @@ pub enum Padding {
 
 impl Padding {
     /// Length of the plaintext of a body with `content_len` bytes of content (at most [`MAX_CONTENT_LEN`]) and
-    /// `codewords`, of which all but the first must fit the padding.
-    fn body_len(self, content_len: usize, codewords: usize) -> usize {
+    /// `codewords`, of which all but the first must fit the padding; which is to the bucket of `least` bytes at least.
+    fn body_len(self, content_len: usize, codewords: usize, least: usize) -> usize {
         let framed = LENGTH_LEN + content_len + CODEWORD_TAG_LEN;
         match self {
             Self::None => (framed + codewords * CODEWORD_LEN).max(MIN_LEN),
             Self::Buckets => {
-                let least = framed + CODEWORD_LEN;
+                let least = least.max(framed + CODEWORD_LEN);
                 let bucket = BUCKETS.into_iter().find(|bucket| least <= *bucket);
                 bucket.unwrap_or_else(|| padme(least as u64) as usize)
             }
         }
     }
 
-    /// How many codewords a body with `content_len` bytes of content has room for: at least one.
+    /// [`Self::room`] of a body that is not padded to anything more.
+    #[cfg(test)]
+    pub(crate) fn codeword_room(self, content_len: usize) -> Result<usize, Error> {
+        self.room(content_len, 0)
+    }
+
+    /// How many codewords a body with `content_len` bytes of content, padded to the bucket of `least` bytes at least, has
+    /// room for: at least one.
     ///
     /// # Errors
     /// [`Error::ContentTooLong`].
-    pub(crate) fn codeword_room(self, content_len: usize) -> Result<usize, Error> {
+    pub(crate) fn room(self, content_len: usize, least: usize) -> Result<usize, Error> {
         if content_len > MAX_CONTENT_LEN {
             return Err(Error::ContentTooLong);
         }
@@ -113,7 +120,7 @@ impl Padding {
         match self {
             Self::None => Ok(1),
             Self::Buckets => {
-                Ok(((self.body_len(content_len, 0) - framed) / CODEWORD_LEN).clamp(1, MAX_CODEWORDS))
+                Ok(((self.body_len(content_len, 0, least) - framed) / CODEWORD_LEN).clamp(1, MAX_CODEWORDS))
             }
         }
     }
@@ -128,11 +135,11 @@ impl CodewordKind {
 }
 
 /// Appends the plaintext of a body with this content to `out`. Content and codewords are such that
-/// [`Padding::codeword_room`] has said yes to them.
+/// [`Padding::room`] has said yes to them, and it is `len` bytes long, by [`encoded_len`].
 ///
-/// `out` should have room (see [`encoded_len`]): growing it would leave a copy of the content behind.
-pub(crate) fn encode(content: &[u8], padding: Padding, codewords: Option<&Codewords>, out: &mut Vec<u8>) {
-    let end = out.len() + encoded_len(content.len(), padding, codewords);
+/// `out` should have room: growing it would leave a copy of the content behind.
+pub(crate) fn encode(content: &[u8], len: usize, codewords: Option<&Codewords>, out: &mut Vec<u8>) {
+    let end = out.len() + len;
     // The content's length has been checked: it is below 2^24.
     out.extend_from_slice(&(content.len() as u32).to_be_bytes());
     out.extend_from_slice(content);
@@ -147,9 +154,14 @@ pub(crate) fn encode(content: &[u8], padding: Padding, codewords: Option<&Codewo
     out.resize(end, 0);
 }
 
-/// Length of the plaintext of a body.
-pub(crate) fn encoded_len(content_len: usize, padding: Padding, codewords: Option<&Codewords>) -> usize {
-    padding.body_len(content_len, codewords.map_or(0, |codewords| codewords.words.len()))
+/// Length of the plaintext of a body, padded to the bucket of `least` bytes at least.
+pub(crate) fn encoded_len(
+    content_len: usize,
+    padding: Padding,
+    least: usize,
+    codewords: Option<&Codewords>,
+) -> usize {
+    padding.body_len(content_len, codewords.map_or(0, |codewords| codewords.words.len()), least)
 }
 
 /// Leaves of the plaintext of a body the content, checking every byte of the rest; and puts the codewords into their
@@ -215,8 +227,9 @@ mod tests {
 
     fn encoded_with(content: &[u8], padding: Padding, codewords: Option<&Codewords>) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(content, padding, codewords, &mut out);
-        assert_eq!(out.len(), encoded_len(content.len(), padding, codewords));
+        let len = encoded_len(content.len(), padding, 0, codewords);
+        encode(content, len, codewords, &mut out);
+        assert_eq!(out.len(), len);
         out
     }
 
@@ -245,12 +258,12 @@ mod tests {
             (16 * 1024, 17 * 1024),
             (MAX_CONTENT_LEN, MAX_LEN),
         ] {
-            assert_eq!(Padding::Buckets.body_len(content, 0), body, "{content}");
+            assert_eq!(Padding::Buckets.body_len(content, 0, 0), body, "{content}");
         }
-        assert_eq!(Padding::None.body_len(0, 0), 16);
-        assert_eq!(Padding::None.body_len(11, 0), 16);
-        assert_eq!(Padding::None.body_len(12, 0), 17);
-        assert_eq!(Padding::None.body_len(256, 0), 261);
+        assert_eq!(Padding::None.body_len(0, 0, 0), 16);
+        assert_eq!(Padding::None.body_len(11, 0, 0), 16);
+        assert_eq!(Padding::None.body_len(12, 0, 0), 17);
+        assert_eq!(Padding::None.body_len(256, 0, 0), 261);
     }
 
     #[test]
@@ -258,7 +271,7 @@ mod tests {
         let mut last = 0;
         for content in (986..200_000).chain((200_000..MAX_CONTENT_LEN).step_by(997)) {
             let least = content + 39;
-            let padded = Padding::Buckets.body_len(content, 0);
+            let padded = Padding::Buckets.body_len(content, 0, 0);
             assert!(padded >= least && padded >= last && padded <= MAX_LEN);
             assert!((padded - least) * 100 <= least * 12, "{content}");
             last = padded;
@@ -273,12 +286,23 @@ mod tests {
     }
 
     #[test]
+    fn a_least_length_is_that_of_short_content_alone() {
+        for (content, len) in [(0, 1024), (900, 1024), (985, 1024), (986, 1088), (5_000, 5_120)] {
+            assert_eq!(Padding::Buckets.body_len(content, 0, 1024), len, "{content}");
+            assert_eq!(Padding::None.body_len(content, 1, 1024), Padding::None.body_len(content, 1, 0));
+        }
+        // What is added has room for more codewords.
+        assert_eq!(Padding::Buckets.room(0, 1024), Ok(29));
+        assert_eq!(Padding::None.room(0, 1024), Ok(1));
+    }
+
+    #[test]
     fn too_long_content_is_refused() {
         for padding in [Padding::None, Padding::Buckets] {
             assert_eq!(padding.codeword_room(MAX_CONTENT_LEN + 1), Err(Error::ContentTooLong));
             assert_eq!(padding.codeword_room(MAX_CONTENT_LEN), Ok(1));
         }
-        assert_eq!(Padding::None.body_len(MAX_CONTENT_LEN, 1), MAX_LEN);
+        assert_eq!(Padding::None.body_len(MAX_CONTENT_LEN, 1, 0), MAX_LEN);
     }
 
     #[test]
