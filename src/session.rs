@@ -440,8 +440,8 @@ impl Session {
         sealed::seal(key, Kind::SealedColdSession, &context, &self.cold)
     }
 
-    /// Puts a session together from both halves, each with its context. The incarnation is the caller's: one for all
-    /// sessions that it has in use.
+    /// Puts a session together from both halves, each with its context. The incarnation is the caller's: a new one, or that
+    /// under which these very halves were stored.
     pub(crate) fn open_halves_in(
         key: &StorageKey,
         (hot_context, hot): (&[u8], &[u8]),
@@ -466,10 +466,8 @@ impl Session {
         self.cold.has_missing()
     }
 
-    /// Replaces the incarnation of a session that has not been used since it was made.
-    pub(crate) fn set_incarnation(&mut self, incarnation: u32) {
-        self.incarnation = incarnation;
-        self.hot.cold_incarnation = incarnation;
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation
     }
 
     /// The hash of the handshake part that this session was accepted from.

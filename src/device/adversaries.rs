@@ -1,5 +1,7 @@
 //! What contacts with keys of their own, stolen devices, servers and failing stores must not bring about.
 
+mod put_back;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},

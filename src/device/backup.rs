@@ -291,7 +291,7 @@ impl<S: Store> Device<S> {
             unlinked: false,
             settings: backup.settings,
         };
-        let vault = Vault::new(store, key)?;
+        let vault = Vault::new(store, key);
         Self::found(vault, clock, identity, &me, &list, &backup.contacts)
     }
 }

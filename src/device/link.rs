@@ -170,7 +170,7 @@ impl<S: Store> Link<S> {
     /// [`DeviceError::Occupied`] if the store has a device, [`DeviceError::NoRandomness`], [`DeviceError::Store`].
     pub fn begin(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
         let Config { key, clock } = config.into();
-        let mut vault = Vault::new(store, key)?;
+        let mut vault = Vault::new(store, key);
         if vault.store.read(&KEY_CHECK)?.is_some() {
             return Err(DeviceError::Occupied);
         }

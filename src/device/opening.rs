@@ -75,7 +75,7 @@ impl<S: Store> Device<S> {
         let certificate = Certificate::issue(&root, identity.identity_key(), claim, &list);
         let (user, root, settings) = (*root.user_id(), Some(root.seed()), Settings::default());
         let me = Me { user, certificate, root, unlinked: false, settings };
-        Self::found(Vault::new(store, key)?, clock, identity, &me, &list, &[])
+        Self::found(Vault::new(store, key), clock, identity, &me, &list, &[])
     }
 
     /// Opens the device that a store has, or makes a new user. Not where a linking was begun: to make a user there would be to
@@ -101,7 +101,7 @@ impl<S: Store> Device<S> {
     /// [`DeviceError::UnsupportedVersion`], [`DeviceError::Store`].
     pub fn open(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
         let Config { key, clock } = config.into();
-        let vault = Vault::new(store, key)?;
+        let vault = Vault::new(store, key);
         check_key(&vault)?;
         let id = vault.id(IdentityKeyPair::TABLE, ONLY);
         let (_, identity) = vault.read::<IdentityKeyPair>(&id)?.ok_or(DeviceError::Damaged)?;

@@ -2,6 +2,8 @@
 //!
 //! Not its concern: which records change together.
 
+use std::collections::HashMap;
+
 use super::{
     DeviceError,
     records::{Stored, Table},
@@ -20,12 +22,17 @@ use crate::{
 /// each message: that it happens between the reads this many times in a row means damage.
 const MAX_LISTED: usize = 4;
 
+/// Of how many sessions is known what this process has stored last: of so many it can go through all in turn without using up
+/// incarnations, which their peers remember. 48 bytes each.
+const MAX_COMMITTED: usize = 4_096;
+
 pub(super) struct Vault<S> {
     pub(super) store: S,
     pub(super) key: StorageKey,
     names: Secret<32>,
-    /// Of all sessions that this device has in use.
-    incarnation: u32,
+    /// By the name of a session's hot half: the version that this process has stored last, and under which incarnation. Any
+    /// other version is somebody else's, or an older one, perhaps of a branch in which numbers were used.
+    committed: HashMap<[u8; 16], (u64, u32)>,
 }
 
 /// A session as it is stored.
@@ -38,21 +45,31 @@ pub(super) struct StoredSession {
 }
 
 impl<S: Store> Vault<S> {
-    pub(super) fn new(store: S, key: StorageKey) -> Result<Self, DeviceError> {
+    pub(super) fn new(store: S, key: StorageKey) -> Self {
         let names = key.derive_other(Label::RECORD_NAMES);
-        let mut vault = Self { store, key, names, incarnation: 0 };
-        vault.renew_incarnation()?;
-        Ok(vault)
+        Self { store, key, names, committed: HashMap::new() }
     }
 
-    pub(super) fn incarnation(&self) -> u32 {
-        self.incarnation
+    /// Notes what was stored of a session.
+    pub(super) fn note_committed(&mut self, hot: &RecordId, version: u64, session: &Session) {
+        if self.committed.len() >= MAX_COMMITTED {
+            self.committed.clear();
+        }
+        self.committed.insert(hot.name, (version, session.incarnation()));
     }
 
-    /// After a commit of which it is not certain that it was not carried out.
-    pub(super) fn renew_incarnation(&mut self) -> Result<(), DeviceError> {
-        self.incarnation = u32::from_be_bytes(random_bytes()?);
-        Ok(())
+    /// After a commit of which it is not certain that it was not carried out: what is stored may be what was stored before
+    /// it, while the numbers after that are used.
+    pub(super) fn forget_committed(&mut self) {
+        self.committed.clear();
+    }
+
+    /// The incarnation to go on under, from a stored hot half: a new one, unless it is what this process has stored last.
+    fn incarnation(&self, hot: &Record) -> Result<u32, DeviceError> {
+        match self.committed.get(&hot.id.name) {
+            Some((version, incarnation)) if *version == hot.version => Ok(*incarnation),
+            _ => Ok(u32::from_be_bytes(random_bytes()?)),
+        }
     }
 
     /// The name of a record: HMAC(names key, table | key), the first 16 bytes.
@@ -117,7 +134,7 @@ impl<S: Store> Vault<S> {
             &self.key,
             (&hot_context, &hot.value),
             cold.map(|(cold, context)| (&context[..], &cold.value[..])),
-            self.incarnation,
+            self.incarnation(hot)?,
         )
         .map_err(DeviceError::from_record)
     }

@@ -102,7 +102,7 @@ impl<'a, S: Store> Work<'a, S> {
                 }
                 (Ok(_), Err(error)) => {
                     cache.clear();
-                    vault.renew_incarnation()?;
+                    vault.forget_committed();
                     return Err(error);
                 }
             }
@@ -195,8 +195,7 @@ impl<'a, S: Store> Work<'a, S> {
         })
     }
 
-    pub(super) fn add_session(&mut self, mut session: Session) -> Result<SessionId, DeviceError> {
-        session.set_incarnation(self.vault.incarnation());
+    pub(super) fn add_session(&mut self, session: Session) -> Result<SessionId, DeviceError> {
         let id = session.id();
         let slot = self.session_slot(&id)?;
         slot.session = Some(session);
@@ -317,6 +316,9 @@ impl<'a, S: Store> Work<'a, S> {
         for slot in self.cache.sessions.values().filter(|slot| slot.used && slot.changed) {
             let version = versions.get(&slot.hot).copied().flatten();
             index.renew(&slot.hot.name, version.zip(slot.session.as_ref()));
+            if let (Some(version), Some(session)) = (version, &slot.session) {
+                self.vault.note_committed(&slot.hot, version, session);
+            }
         }
         self.cache.committed(&versions);
         Ok(())
