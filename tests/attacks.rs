@@ -318,6 +318,53 @@ fn a09_both_chains_of_a_turn_share_the_store() {
     }
 }
 
+/// A rollback whose first number is still missing takes the key that waits for it; the numbers after it give it away, though
+/// the incarnation has been seen below them.
+#[test]
+fn a16_a_missing_message_does_not_hide_a_rollback() {
+    let key = storage_key();
+    let (mut alice, mut bob) = Pair::new(161, 1).established();
+    exchange(&mut alice, &mut bob, b"0");
+    let snapshot = alice.seal(&key);
+    let late = alice.encrypt(b"1").unwrap();
+    let received: Vec<_> = (2..=4u8).map(|n| alice.encrypt(&[n]).unwrap()).collect();
+    received.iter().for_each(|message| drop(bob.decrypt(message).unwrap()));
+    let mut restored = Session::open(&key, &snapshot).unwrap();
+    let again: Vec<_> = (1..=4u8).map(|n| restored.encrypt(&[n]).unwrap()).collect();
+    assert_eq!(bob.decrypt(&again[0]).unwrap(), [1]);
+    for message in again[1..].iter().chain([&late, &again[0]]) {
+        assert_eq!(refused(&mut bob, message), Error::PeerRolledBack);
+    }
+    for message in &received {
+        assert_eq!(refused(&mut bob, message), Error::Duplicate);
+    }
+}
+
+/// Who opens a session anew for every message, and is heard in any order and twice, is not accused of anything.
+#[test]
+fn a16_restarts_are_no_rollback() {
+    use rand::seq::SliceRandom;
+    let key = storage_key();
+    let (mut alice, mut bob) = Pair::new(162, 1).established();
+    let mut messages: Vec<_> = (0..100u8)
+        .map(|n| {
+            if n % 3 != 0 {
+                alice = Session::open(&key, &alice.seal(&key)).unwrap();
+            }
+            alice.encrypt(&[n]).unwrap()
+        })
+        .collect();
+    let last = messages.pop().unwrap();
+    bob.decrypt(&last).unwrap();
+    messages.shuffle(&mut seeded(162));
+    for (i, message) in messages.iter().enumerate() {
+        assert!(bob.decrypt(message).is_ok());
+        for read in &messages[..=i] {
+            assert_eq!(bob.decrypt(read), Err(Error::Duplicate));
+        }
+    }
+}
+
 /// A peer that loses a message in every chain, for thousands of chains.
 #[test]
 fn a10_many_short_chains_take_bounded_memory() {

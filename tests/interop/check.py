@@ -1132,7 +1132,7 @@ def check_rollback():
     old.reopen(p.rng)
     p.refuse("PeerRolledBack", "number used twice", p.send(old))
     p.read(p.send(old))  # its next number was not used yet
-    p.refuse("Duplicate", "the same number by the first one", p.send(p.alice))
+    p.refuse("PeerRolledBack", "the same number by the first one", p.send(p.alice))
 
     # A restored state makes its turn again.
     p = Pair("rollback turn")
@@ -1195,8 +1195,24 @@ def check_rollback():
     p.refuse("Duplicate", "beyond pn, not beyond the position", sent[2])
     p.read(sent[1])
 
-    # 16 incarnations are remembered; after that nobody is accused.
-    for restarts, name in ((15, "PeerRolledBack"), (16, "Duplicate")):
+    # The first number that is used again was still missing.
+    p = Pair("rollback missing")
+    p.read(p.send(p.alice))
+    old = p.alice.clone()
+    late = p.send(p.alice)
+    received = [p.send(p.alice) for _ in range(3)]
+    for message in received:
+        p.read(message)
+    old.reopen(p.rng)
+    again = [p.send(old) for _ in range(4)]
+    p.read(again[0])
+    for message in again + [late]:
+        p.refuse("PeerRolledBack", "number used twice, the first of them missing", message)
+    for message in received:
+        p.refuse("Duplicate", "duplicate beside a rollback", message)
+
+    # 32 incarnations are remembered.
+    for restarts, name in ((31, "PeerRolledBack"), (32, "Duplicate")):
         p = Pair("incarnations")
         first = p.send(p.alice)
         p.read(first)

@@ -922,7 +922,7 @@ MAX_EC_SKIP = 25_000
 MAX_PQ_SKIP = 262_144
 MAX_SKIPPED = 2_000
 MAX_CLOSED = 40
-MAX_INCARNATIONS = 16
+MAX_INCARNATIONS = 32
 MAX_PQ_EPOCHS = 128
 LAST_BRAID_EPOCH = 2**32 - 2
 
@@ -964,14 +964,13 @@ class Receiving:
     chain: Chain | None  # None when closed
     length: int | None = None  # when closed: the pn that closed it, or its position if that was greater
     forgotten: int = 0  # the highest number whose key was discarded unused, plus one
-    incarnations: dict = field(default_factory=dict)  # incarnation: lowest number; first seen longest ago first
-    forgot: bool = False  # an incarnation
+    incarnations: dict = field(default_factory=dict)  # incarnation: (lowest, highest number); first seen longest ago first
 
     def see(self, incarnation, n):
-        self.incarnations[incarnation] = min(n, self.incarnations.get(incarnation, n))
+        lowest, highest = self.incarnations.get(incarnation, (n, n))
+        self.incarnations[incarnation] = min(n, lowest), max(n, highest)
         if len(self.incarnations) > MAX_INCARNATIONS:
             del self.incarnations[next(iter(self.incarnations))]
-            self.forgot = True
 
 
 @dataclass
@@ -1646,12 +1645,12 @@ class Session:
         mk = self.ec_skipped.pop((chain.serial, header.n), None)
         if mk is not None:
             return mk
+        for incarnation, (lowest, highest) in chain.incarnations.items():
+            if incarnation != header.incarnation and lowest <= header.n <= highest:
+                raise ProtocolError("PeerRolledBack", "a number used twice")
         if header.n < chain.forgotten:
             raise ProtocolError("TooOld", "EC")
-        lowest = chain.incarnations.get(header.incarnation)
-        if chain.forgot or (lowest is not None and lowest <= header.n):
-            raise ProtocolError("Duplicate")
-        raise ProtocolError("PeerRolledBack", "a number used twice")
+        raise ProtocolError("Duplicate")
 
     def _drop_chains(self):
         """Closed chains are kept while they have skipped keys, and only the newest of them."""
