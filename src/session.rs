@@ -461,11 +461,6 @@ impl Session {
         Ok(Self { hot, cold, incarnation })
     }
 
-    /// Whether the cold half has keys of messages that have not arrived.
-    pub(crate) fn has_missing(&self) -> bool {
-        self.cold.has_missing()
-    }
-
     pub(crate) fn incarnation(&self) -> u32 {
         self.incarnation
     }
@@ -572,7 +567,12 @@ impl Session {
             cold_generation: 0,
             cold_incarnation: 0,
         };
-        let session = Self::created(Box::new(hot), cold, rng)?;
+        let missing = cold.has_missing();
+        let mut session = Self::created(Box::new(hot), cold, rng)?;
+        if missing {
+            // Keys of the messages before: generation 0 is that of a cold half with nothing in it, which need not be stored.
+            session.hot.cold_changed(session.incarnation);
+        }
         // Everything has authenticated. Only now does the handshake take effect.
         prekeys.used(&part.signed_prekey, part.one_time_prekey.as_ref(), responded.fingerprint);
         Ok(Accepted { session, content, payload: responded.payload })

@@ -367,6 +367,7 @@ fn halves_of_two_acceptances_do_not_mix() {
     let key = storage_key();
     let prekeys = pair.prekeys.seal(&key);
     let mut alice = pair.initiate();
+    alice.encrypt(b"lost").unwrap();
     let messages = [0, 1].map(|i| alice.encrypt(&[i]).unwrap());
     let [first, second] = messages.map(|message| {
         let mut prekeys = PreKeys::open(&key, &prekeys).unwrap();

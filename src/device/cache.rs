@@ -167,9 +167,7 @@ impl SessionSlot {
                 let value = vault.seal_hot(&self.hot, version, session);
                 push(self.hot, self.expected(), Action::Put { version, value });
                 let stored = self.cold_version.map_or(0, |(_, generation)| generation);
-                // The first message may have come without those before it: then the cold half does not begin empty.
-                let begins = self.hot_version.is_none() && session.has_missing();
-                if begins || session.cold_generation() != stored {
+                if session.cold_generation() != stored {
                     let version = new_version()?;
                     let value = vault.seal_cold(&self.cold, version, session);
                     push(self.cold, Expected::Anything, Action::Put { version, value });

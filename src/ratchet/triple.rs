@@ -342,7 +342,6 @@ impl TripleRatchet {
     }
 }
 
-#[cfg(feature = "std")]
 impl Cold {
     /// Whether there is a key of a message that has not arrived.
     pub(crate) fn has_missing(&self) -> bool {

@@ -370,6 +370,24 @@ fn a11_the_last_receiving_chain_is_not_left() {
     exchange(&mut bob, &mut alice);
 }
 
+/// A session that begins with a gap has keys in its cold half: one that is gone is not an empty one.
+#[test]
+fn a_cold_half_that_was_deleted_is_missed() {
+    let key = StorageKey::from_bytes(&[1; 32]);
+    for (lost, broken) in [(0, false), (1, true)] {
+        let mut pair = Pair::new();
+        let mut alice = pair.initiate();
+        (0..lost).for_each(|_| drop(alice.encrypt(b"late").unwrap()));
+        let message = alice.encrypt(b"first").unwrap();
+        let (bob, _) = Session::accept(&pair.bob, &mut pair.prekeys, &message).unwrap();
+        let (hot, cold) = (bob.seal_hot_in(&key, b"hot"), bob.seal_cold_in(&key, b"cold"));
+        let open = |cold| Session::open_halves_in(&key, (b"hot", &hot), cold, 1).err();
+        assert_eq!(open(Some((b"cold", &cold))), None);
+        assert_eq!(open(None), broken.then_some(Error::SealBroken));
+        assert_eq!(bob.cold_generation() > 0, broken, "the first cold half counts, if it is not empty");
+    }
+}
+
 /// What the documentation of `seal_cold` says.
 #[test]
 fn a10_the_largest_cold_half() {
