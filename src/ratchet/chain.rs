@@ -74,13 +74,11 @@ pub(crate) struct Ahead<R> {
     pub(crate) message_key: MessageKey<R>,
 }
 
-/// Keys of messages that were skipped over, one after the other.
+/// Keys of messages that were skipped over, ascending.
 pub(crate) struct SkippedRun<R> {
-    /// The number of the first.
-    pub(crate) first: u32,
     /// Boxed, so that moving the collections they end up in leaves no copies of them.
-    pub(crate) keys: Vec<Box<MessageKey<R>>>,
-    /// If keys of the run were not kept (only the newest are): those below this number.
+    pub(crate) keys: Vec<(u32, Box<MessageKey<R>>)>,
+    /// If only the newest keys of the run were kept: those below this number were not.
     pub(crate) dropped_below: Option<u32>,
 }
 
@@ -108,44 +106,55 @@ impl<R> Chain<R> {
     }
 
     /// Derives the key of message `number`, which is not behind, without changing anything. Of the messages
-    /// skipped over, it keeps the keys of the newest, at most `keep`.
-    pub(crate) fn look_ahead(&self, number: u32, max_skip: u32, keep: usize) -> Result<Ahead<R>, Error> {
-        let (before, skipped) = self.skip_to(number, max_skip, keep)?;
+    /// skipped over, it keeps the keys of the newest, at most [`MAX_SKIPPED_KEYS`].
+    pub(crate) fn look_ahead(&self, number: u32, max_skip: u32) -> Result<Ahead<R>, Error> {
+        let (before, skipped) = self.skip_to(number, max_skip)?;
         let (message_key, chain) = before.as_ref().unwrap_or(self).step().map_err(|_| Error::TooFarAhead)?;
         Ok(Ahead { chain, skipped, message_key })
     }
 
+    /// The same, keeping the keys that `is_kept` says. It is asked in ascending order.
+    pub(crate) fn look_ahead_for(
+        &self,
+        number: u32,
+        max_skip: u32,
+        is_kept: impl FnMut(u32) -> bool,
+    ) -> Result<Ahead<R>, Error> {
+        let (before, keys) = self.skip(number, max_skip, is_kept)?;
+        let (message_key, chain) = before.as_ref().unwrap_or(self).step().map_err(|_| Error::TooFarAhead)?;
+        Ok(Ahead { chain, skipped: SkippedRun { keys, dropped_below: None }, message_key })
+    }
+
     /// Derives the keys of the messages before `end`. The chain at `end`, unless it is there already.
-    pub(crate) fn skip_to(
+    pub(crate) fn skip_to(&self, end: u32, max_skip: u32) -> Result<(Option<Self>, SkippedRun<R>), Error> {
+        let first_kept = end - end.saturating_sub(self.next).min(MAX_SKIPPED_KEYS as u32);
+        let (chain, keys) = self.skip(end, max_skip, |number| number >= first_kept)?;
+        Ok((chain, SkippedRun { keys, dropped_below: (first_kept > self.next).then_some(first_kept) }))
+    }
+
+    fn skip(
         &self,
         end: u32,
         max_skip: u32,
-        keep: usize,
-    ) -> Result<(Option<Self>, SkippedRun<R>), Error> {
-        let distance = end.saturating_sub(self.next);
-        if distance > max_skip {
+        mut is_kept: impl FnMut(u32) -> bool,
+    ) -> Result<(Option<Self>, Vec<(u32, Box<MessageKey<R>>)>), Error> {
+        if end.saturating_sub(self.next) > max_skip {
             return Err(Error::TooFarAhead);
         }
-        let kept = distance.min(keep.min(MAX_SKIPPED_KEYS) as u32);
-        let first_kept = end - kept;
-        let mut skipped = SkippedRun {
-            first: first_kept,
-            keys: Vec::with_capacity(kept as usize),
-            dropped_below: (kept < distance).then_some(first_kept),
-        };
+        let mut keys = Vec::new();
         let mut chain: Option<Self> = None;
         for number in self.next..end {
             let at = chain.as_ref().unwrap_or(self);
-            if number < first_kept {
+            if is_kept(number) {
+                let (message_key, stepped) = at.step()?;
+                keys.push((number, Box::new(message_key)));
+                chain = Some(stepped);
+            } else {
                 let key = kdf::chain_skip(at.key.as_bytes(), &number.to_be_bytes());
                 chain = Some(Self { key, next: number + 1, role: PhantomData });
-            } else {
-                let (message_key, stepped) = at.step()?;
-                skipped.keys.push(Box::new(message_key));
-                chain = Some(stepped);
             }
         }
-        Ok((chain, skipped))
+        Ok((chain, keys))
     }
 
     fn step(&self) -> Result<(MessageKey<R>, Self), Error> {
@@ -160,7 +169,7 @@ impl<R> Chain<R> {
         if number < self.next {
             return Ok(Self::at(*self.key.as_bytes(), number).step()?.0);
         }
-        Ok(self.look_ahead(number, u32::MAX, 0)?.message_key)
+        Ok(self.look_ahead_for(number, u32::MAX, |_| false)?.message_key)
     }
 
     /// A chain at a position, to test the ends of the range.
@@ -184,14 +193,20 @@ mod tests {
         let expected = keys_in_order(3000);
         let chain = Chain::<Ec>::at([3; 32], 0);
         for number in [0, 1, 2, 50, 1999, 2000, 2001, 2999] {
-            let ahead = chain.look_ahead(number, 25_000, 9_999).unwrap();
+            let ahead = chain.look_ahead(number, 25_000).unwrap();
             assert_eq!(ahead.message_key.as_bytes(), &expected[number as usize]);
             assert_eq!(ahead.chain.next(), number + 1);
             let kept = number.min(2000);
             assert_eq!(ahead.skipped.keys.len(), kept as usize);
             assert_eq!(ahead.skipped.dropped_below, (number > 2000).then(|| number - 2000));
-            for (skipped, key) in (ahead.skipped.first as usize..).zip(&ahead.skipped.keys) {
-                assert_eq!(key.as_bytes(), &expected[skipped]);
+            for (skipped, key) in &ahead.skipped.keys {
+                assert_eq!(key.as_bytes(), &expected[*skipped as usize]);
+            }
+            let some = chain.look_ahead_for(number, 25_000, |number| number % 7 == 3).unwrap();
+            assert_eq!(some.message_key.as_bytes(), &expected[number as usize]);
+            assert!(some.skipped.keys.iter().map(|(skipped, _)| *skipped).eq((3..number).step_by(7)));
+            for (skipped, key) in &some.skipped.keys {
+                assert_eq!(key.as_bytes(), &expected[*skipped as usize]);
             }
         }
         assert_eq!(chain.next(), 0);
@@ -206,13 +221,13 @@ mod tests {
         assert_eq!(chain.advance().err(), Some(Error::CounterExhausted));
         assert_eq!(chain.next(), u32::MAX);
         let chain = Chain::<Pq>::at([1; 32], u32::MAX - 1);
-        assert_eq!(chain.look_ahead(u32::MAX, 10, 10).err(), Some(Error::TooFarAhead));
+        assert_eq!(chain.look_ahead(u32::MAX, 10).err(), Some(Error::TooFarAhead));
     }
 
     #[test]
     fn too_far_is_refused() {
         let chain = Chain::<Ec>::at([1; 32], 10);
-        assert!(chain.look_ahead(10 + 25_000, 25_000, 0).is_ok());
-        assert_eq!(chain.look_ahead(11 + 25_000, 25_000, 0).err(), Some(Error::TooFarAhead));
+        assert!(chain.look_ahead(10 + 25_000, 25_000).is_ok());
+        assert_eq!(chain.look_ahead(11 + 25_000, 25_000).err(), Some(Error::TooFarAhead));
     }
 }

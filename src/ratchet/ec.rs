@@ -14,7 +14,7 @@
 //! The responder's state before its first message is a type of its own ([`RatchetStart`]) without a receiving
 //! chain, so an empty chain cannot be used.
 
-use alloc::{boxed::Box, collections::VecDeque};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "std")]
 use super::header::HeaderKeys;
 use super::{
-    HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey, RootKey,
+    HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, NextHeaderKey, RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
     header::SealedHeader,
 };
@@ -83,6 +83,8 @@ enum Turn {
 struct ReceivingChain {
     /// Counts receiving chains from 0; names this one in the store of skipped keys.
     sequence: u32,
+    /// How many messages the peer sent before this chain: so message n is its message start + n.
+    start: u64,
     ratchet_key: AgreementPublic,
     header_key: HeaderKey,
     chain: Chain<Ec>,
@@ -133,6 +135,7 @@ enum Ended {
 
 struct NewTurn {
     sequence: u32,
+    start: u64,
     root: RootKey,
     next_receiving_header_key: NextHeaderKey,
     /// What becomes of the receiving chain that ends, if there is one.
@@ -144,7 +147,7 @@ struct NewTurn {
 }
 
 /// KDF_RK_HE: (RK, CK, NHK) = HKDF(salt RK, ikm DH output), 96 bytes.
-pub(super) fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
+fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
     trace!("DH", agreement.as_bytes());
     let derived: Secret<96> = kdf::derive(root.as_bytes(), agreement.as_bytes(), Label::EC_ROOT, [&[], &[]]);
     let [root, chain_key, next_header_key] = kdf::split(&derived);
@@ -195,18 +198,14 @@ impl RatchetStart {
     }
 }
 
-impl EcReceipt {
-    /// How many PQ message keys are worth keeping for the messages that this one skips over: those of abandoned
-    /// messages are not, without their EC keys.
-    pub(crate) fn pq_keys_worth_keeping(&self, cold: &EcCold) -> usize {
-        match &self.change {
-            Change::Turn(turn) if matches!(turn.ended, Some(Ended::Abandoned)) => turn.skipped.keys.len(),
-            Change::Turn(_) | Change::Advance { .. } => MAX_SKIPPED_KEYS,
-            // A late message in an epoch whose chain is behind: whatever that skips has its EC key already, or none.
-            Change::Fill { .. } => cold.keys.len().saturating_sub(1),
-        }
+impl ReceivingChain {
+    /// How many messages it has, if the peer says that it has ended with so many.
+    fn length(&self, previous_chain_length: u32) -> u32 {
+        previous_chain_length.max(self.chain.next())
     }
+}
 
+impl EcReceipt {
     /// Why there is no PQ message key for this message, given the PQ ratchet's answer.
     ///
     /// A message that is new to the EC ratchet was made after every one received. If its PQ number in its epoch is
@@ -231,11 +230,9 @@ impl NewTurn {
         let sequence = ending.map_or(Some(0), |ending| ending.sequence.checked_add(1));
         let sequence = sequence.ok_or(Error::TooFarAhead)?;
         let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
-        let ahead = chain.look_ahead(header.message_number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
-        // More would give way to those of the new chain at once.
-        let room = MAX_SKIPPED_KEYS.saturating_sub(ahead.skipped.keys.len());
+        let ahead = chain.look_ahead(header.message_number, MAX_SKIP)?;
         let ended = ending.map(|ending| {
-            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP, room).map_or(
+            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP).map_or(
                 // Too much to go through: the rest of the chain is given up, the message is not.
                 Ended::Abandoned,
                 |(_, skipped)| Ended::Skipped(skipped),
@@ -243,6 +240,9 @@ impl NewTurn {
         });
         let turn = Self {
             sequence,
+            start: ending.map_or(0, |ending| {
+                ending.start.saturating_add(ending.length(header.previous_chain_length).into())
+            }),
             root,
             next_receiving_header_key,
             ended,
@@ -339,7 +339,7 @@ impl EcRatchet {
                 let chain = self.receiving.as_ref().ok_or(Error::UnknownSession)?;
                 check_ratchet_key(&chain.ratchet_key, header)?;
                 if number >= chain.chain.next() {
-                    let ahead = chain.chain.look_ahead(number, MAX_SKIP, MAX_SKIPPED_KEYS)?;
+                    let ahead = chain.chain.look_ahead(number, MAX_SKIP)?;
                     (ahead.message_key, Change::Advance { chain: ahead.chain, skipped: ahead.skipped })
                 } else {
                     let key = cold.missing(chain.sequence, &chain.receipts, header)?;
@@ -358,6 +358,36 @@ impl EcRatchet {
             }
         };
         Ok(EcReceipt { message_key, incarnation: header.incarnation, number, change })
+    }
+
+    /// Of the messages that were sent before the one received and have a key here, or will by its receipt: how many messages
+    /// before it, farthest first. It is the same count in a PQ epoch.
+    pub(crate) fn missing_before(&self, cold: &EcCold, receipt: &EcReceipt) -> Vec<u64> {
+        let at = |start: u64, number: u32| start.saturating_add(number.into());
+        let closed = cold.closed.iter().map(|chain| (chain.sequence, chain.start));
+        let current = self.receiving.as_ref().map(|chain| (chain.sequence, chain.start));
+        let chains = || closed.clone().chain(current);
+        let keys = chains().flat_map(|(chain, start)| cold.keys.numbers(chain).map(move |n| at(start, n)));
+        let mut sent: Vec<u64> = keys.collect();
+        let start = match &receipt.change {
+            Change::Fill { sequence } => {
+                chains().find(|(chain, _)| chain == sequence).map(|(_, start)| start)
+            }
+            Change::Advance { skipped, .. } => {
+                let start = current.map_or(0, |(_, start)| start);
+                sent.extend(skipped.keys.iter().map(|(number, _)| at(start, *number)));
+                Some(start)
+            }
+            Change::Turn(turn) => {
+                if let (Some((_, start)), Some(Ended::Skipped(rest))) = (current, &turn.ended) {
+                    sent.extend(rest.keys.iter().map(|(number, _)| at(start, *number)));
+                }
+                sent.extend(turn.skipped.keys.iter().map(|(number, _)| at(turn.start, *number)));
+                Some(turn.start)
+            }
+        };
+        let this = at(start.unwrap_or(0), receipt.number);
+        sent.into_iter().filter_map(|sent| this.checked_sub(sent)).filter(|before| *before > 0).collect()
     }
 
     /// Puts a receipt into force. Whether the cold half has changed.
@@ -398,6 +428,7 @@ impl EcRatchet {
         self.turn = Turn::Received { peer: new.ratchet_key };
         self.receiving = Some(ReceivingChain {
             sequence,
+            start: new.start,
             ratchet_key: new.ratchet_key,
             header_key: next.into_header_key(),
             chain: new.chain,
@@ -413,6 +444,7 @@ impl EcRatchet {
     /// Ends a receiving chain: keeps its header key if messages of it are missing.
     fn close(&mut self, cold: &mut EcCold, ending: ReceivingChain, ended: Ended, length: u32) -> bool {
         let sequence = ending.sequence;
+        let whole = ending.length(length);
         let mut receipts = ending.receipts;
         let rest = match ended {
             Ended::Skipped(rest) => Some(rest).filter(|rest| !rest.keys.is_empty()),
@@ -426,9 +458,10 @@ impl EcRatchet {
         }
         cold.closed.push_back(Box::new(ClosedChain {
             sequence,
+            start: ending.start,
             ratchet_key: ending.ratchet_key,
             header_key: ending.header_key,
-            length: length.max(ending.chain.next()),
+            length: whole,
             receipts,
         }));
         if let Some(rest) = rest {

@@ -11,7 +11,7 @@
 //!
 //! Not its concern: where an epoch's key comes from.
 
-use alloc::{boxed::Box, collections::VecDeque};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::mem;
 
 use rand::TryCryptoRng;
@@ -171,9 +171,14 @@ impl PqRatchet {
         Ok(PqOutgoing { epoch, number, message_key })
     }
 
-    /// Derives the message key of an authenticated header, and what will change. Changes nothing. Of messages
-    /// skipped over, it keeps at most `keep` keys.
-    pub(crate) fn receive(&self, cold: &PqCold, header: &Header, keep: usize) -> Result<PqReceipt, Error> {
+    /// Derives the message key of an authenticated header, and what will change. Changes nothing. Of messages skipped over, it
+    /// keeps the keys of those that `missing` tells, by how many messages before this one each was sent, farthest first.
+    pub(crate) fn receive(
+        &self,
+        cold: &PqCold,
+        header: &Header,
+        missing: impl FnOnce() -> Vec<u64>,
+    ) -> Result<PqReceipt, Error> {
         let (epoch, number) = (header.pq_epoch, header.pq_message_number);
         if epoch > self.epoch {
             // Only a side that has lost its newest state misses an epoch that the peer sends in.
@@ -184,7 +189,13 @@ impl PqRatchet {
         if let Some(EpochChain { chain, .. }) = current.map(|current| &**current)
             && number >= chain.next()
         {
-            let ahead = chain.look_ahead(number, MAX_PQ_SKIP, keep)?;
+            // Most messages skip nothing.
+            let missing = if number > chain.next() { missing() } else { Vec::new() };
+            let numbers =
+                missing.iter().filter_map(|before| number.checked_sub(u32::try_from(*before).ok()?));
+            let mut numbers = numbers.skip_while(|number| *number < chain.next()).peekable();
+            let is_kept = |number| numbers.next_if_eq(&number).is_some();
+            let ahead = chain.look_ahead_for(number, MAX_PQ_SKIP, is_kept)?;
             let advance = Some((ahead.chain, ahead.skipped));
             return Ok(PqReceipt { message_key: ahead.message_key, epoch, number, advance });
         }
@@ -194,14 +205,14 @@ impl PqRatchet {
 
     /// Puts a receipt into force, and takes in the codewords of the message. Whether the cold half has changed.
     ///
-    /// `missing`: whether the EC ratchet has the key of any message that has not arrived. If not, nothing that is
-    /// behind can be read any more, and what is kept for it goes.
+    /// `missing`: how many keys of messages that have not arrived the EC ratchet has. No more are of use here, and if there
+    /// are none, nothing that is behind can be read any more, and what is kept for it goes.
     pub(crate) fn commit(
         &mut self,
         cold: &mut PqCold,
         receipt: PqReceipt,
         codewords: Option<&Codewords>,
-        missing: bool,
+        missing: usize,
     ) -> bool {
         let PqReceipt { epoch, number, advance, .. } = receipt;
         let mut cold_changed = match advance {
@@ -227,15 +238,17 @@ impl PqRatchet {
         while self.receiving.len() > HOT_CHAINS
             && let Some(past) = self.receiving.pop_front()
         {
-            if missing {
+            if missing > 0 {
                 cold.receiving.push_back(past);
                 cold_changed = true;
             }
         }
-        if !missing && !cold.is_empty() {
+        if missing == 0 && !cold.is_empty() {
             *cold = PqCold::default();
             cold_changed = true;
         }
+        // EC keys are dropped oldest first, and here a key is kept only beside its EC key: what is too many is the oldest.
+        cold_changed |= cold.keys.truncate(missing);
         while cold.receiving.len() > MAX_PQ_EPOCHS - HOT_CHAINS {
             cold.receiving.pop_front();
         }

@@ -105,12 +105,12 @@ impl TripleRatchet {
         if header.pq_epoch != 0 || header.pq_message_number != header.message_number {
             return Err(Error::Malformed);
         }
-        let pq_receipt = pq.receive(&cold.pq, &header, MAX_SKIPPED_KEYS)?;
+        let pq_receipt = pq.receive(&cold.pq, &header, all_before)?;
         let key = MessageSecrets::derive(&ec_key, &pq_receipt.message_key, &header_bytes);
         let mut content = Vec::new();
         let mut codewords = None;
         key.open(&associated_data, &header_bytes, message.body, &mut content, &mut codewords)?;
-        pq.commit(&mut cold.pq, pq_receipt, codewords.as_ref(), cold.ec.has_missing());
+        pq.commit(&mut cold.pq, pq_receipt, codewords.as_ref(), cold.ec.missing_count());
         Ok((Self { ec, pq }, cold, content))
     }
 
@@ -194,7 +194,7 @@ impl TripleRatchet {
         let (place, header_bytes) = self.ec.open_header(&cold.ec, &SealedHeader::of(message)?)?;
         let header = Header::from_bytes(&header_bytes)?;
         let ec = self.ec.receive(&cold.ec, place, &header)?;
-        let pq = self.pq.receive(&cold.pq, &header, ec.pq_keys_worth_keeping(&cold.ec));
+        let pq = self.pq.receive(&cold.pq, &header, || self.ec.missing_before(&cold.ec, &ec));
         let pq = pq.map_err(|error| ec.judge_pq(error))?;
         let key = MessageSecrets::derive(&ec.message_key, &pq.message_key, &header_bytes);
         let mut receipt = Receipt { ec, pq, codewords: None };
@@ -205,7 +205,7 @@ impl TripleRatchet {
     /// Puts a receipt into force. Whether the cold half has changed.
     pub(crate) fn commit(&mut self, cold: &mut Cold, receipt: Receipt) -> bool {
         let ec_changed = self.ec.commit(&mut cold.ec, receipt.ec);
-        let (missing, codewords) = (cold.ec.has_missing(), receipt.codewords.as_ref());
+        let (missing, codewords) = (cold.ec.missing_count(), receipt.codewords.as_ref());
         let pq_changed = self.pq.commit(&mut cold.pq, receipt.pq, codewords, missing);
         ec_changed || pq_changed
     }
@@ -225,6 +225,11 @@ impl TripleRatchet {
     pub(crate) fn pq_has_failed(&self) -> bool {
         self.pq.has_failed()
     }
+}
+
+/// How many messages before it those were sent that have EC keys, where all have that the EC ratchet keeps: the newest.
+fn all_before() -> Vec<u64> {
+    (1..=MAX_SKIPPED_KEYS as u64).rev().collect()
 }
 
 fn start(secrets: SessionSecrets) -> RatchetStart {
@@ -345,7 +350,7 @@ impl TripleRatchet {
 impl Cold {
     /// Whether there is a key of a message that has not arrived.
     pub(crate) fn has_missing(&self) -> bool {
-        self.ec.has_missing()
+        self.ec.missing_count() > 0
     }
 }
 

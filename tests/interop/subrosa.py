@@ -944,13 +944,16 @@ class Chain:
 
     def skip_to(self, n, keep=MAX_SKIPPED):
         """Step to n. Gives {number: key} of the newest `keep` keys skipped over."""
-        keep_from = max(self.n, n - keep)
-        while self.n < keep_from:
-            self.step()
+        return self.skip_for(n, range(n - keep, n))
+
+    def skip_for(self, n, wanted):
+        """Step to n. Gives {number: key} of the keys skipped over that are wanted."""
         kept = {}
         while self.n < n:
             number_of_key = self.n
-            kept[number_of_key] = self.step()
+            mk = self.step()
+            if number_of_key in wanted:
+                kept[number_of_key] = mk
         return kept
 
 
@@ -959,6 +962,7 @@ class Receiving:
     """A receiving chain of the EC ratchet, current or closed."""
 
     serial: int  # counts receiving chains: a lower one is older
+    start: int  # how many messages the peer sent before
     header_key: bytes
     ratchet_key: bytes
     chain: Chain | None  # None when closed
@@ -1397,8 +1401,8 @@ class PqRatchet:
         if self.waiting and self.braid.epoch > self.newest:
             self.sending_epoch, self.sending, self.waiting = self.newest, self.waiting, None
 
-    def message_key(self, header, keep, new):
-        """`new`: to the EC ratchet."""
+    def message_key(self, header, missing, new):
+        """`missing`: how many messages before this one those were sent that have EC keys. `new`: to the EC ratchet."""
         epoch, n = header.pq_epoch, header.pq_n
         if epoch > self.newest:
             raise ProtocolError("TooFarAhead", "PQ epoch")
@@ -1410,17 +1414,18 @@ class PqRatchet:
             return mk
         if n - chain.n > MAX_PQ_SKIP or n >= U32_MAX:
             raise ProtocolError("TooFarAhead", "PQ")
-        self.skipped.update(((epoch, i), mk) for i, mk in chain.skip_to(n, keep).items())
+        kept = chain.skip_for(n, {n - before for before in missing})
+        self.skipped.update(((epoch, i), mk) for i, mk in kept.items())
         for oldest in sorted(self.skipped)[: max(0, len(self.skipped) - MAX_SKIPPED)]:
             del self.skipped[oldest]
         return chain.step()
 
     def drop_epochs(self, missing):
-        """`missing`: whether the EC ratchet has skipped keys."""
+        """`missing`: how many skipped keys the EC ratchet has."""
         kept = sorted(self.receiving)[-(MAX_PQ_EPOCHS if missing else 2) :]
         self.receiving = {epoch: self.receiving[epoch] for epoch in kept}
-        if not missing:
-            self.skipped = {}
+        for oldest in sorted(self.skipped)[: max(0, len(self.skipped) - missing)]:
+            del self.skipped[oldest]
 
 
 @dataclass
@@ -1555,30 +1560,33 @@ class Session:
             raise ProtocolError("PeerRolledBack", "another ratchet key")
         first = not self.initiator and self.receiving is None  # a responder's first message
         # 4
-        pq_keep, new = MAX_SKIPPED, True
+        new = True
         if chain is None:
-            if self.receiving and header.pn - self.receiving.chain.n > MAX_EC_SKIP:
-                pq_keep = min(header.n, MAX_SKIPPED)  # the rest is abandoned: the others have no EC keys
             mk_ec = self._turn_and_step(header, trace)
             chain = self.receiving
         elif chain.chain and header.n >= chain.chain.n:
             mk_ec = self._step_receiving(header.n)
         else:
             mk_ec, new = self._skipped_or_judge(chain, header), False
-            pq_keep = len(self.ec_skipped)  # what it skips has its EC key already, or none
         # 5
         if first and (header.pq_epoch != 0 or header.pq_n != header.n):
             raise ProtocolError("Malformed", "an unanswered initiator is in epoch 0, and its counters are equal")
-        mk_pq = self.pq.message_key(header, pq_keep, new)
+        mk_pq = self.pq.message_key(header, self._missing_before(chain, header.n), new)
         key = body_key(mk_ec, mk_pq, raw, trace)
         content, codewords = decode_body(open_AEAD(key, BODY_NONCE, self.ad + raw, m.sealed_body))
         # 6
         chain.see(header.incarnation, header.n)
         self._drop_chains()
         self.pq.receive(header.pq_epoch + 1, codewords, trace)
-        self.pq.drop_epochs(missing=bool(self.ec_skipped))
+        self.pq.drop_epochs(missing=len(self.ec_skipped))
         self.answered = True
         return content
+
+    def _missing_before(self, chain, n):
+        """How many messages before message n of the chain those were sent that have a key."""
+        starts = {c.serial: c.start for c in self.closed + [self.receiving]}
+        befores = {chain.start + n - (starts[serial] + i) for serial, i in self.ec_skipped}
+        return {before for before in befores if before > 0}
 
     def _open_header(self, m):
         """(chain, header); chain is None for a header under NHKr."""
@@ -1630,7 +1638,8 @@ class Session:
                 self._skip_receiving(header.pn)
             old.chain, old.length = None, max(header.pn, old.chain.n)
             self.closed.append(old)
-        self.receiving = Receiving(self.chains_seen, self.nhkr, header.ratchet_key, chain)
+        start = old.start + old.length if old else 0
+        self.receiving = Receiving(self.chains_seen, start, self.nhkr, header.ratchet_key, chain)
         self.chains_seen += 1
         self.nhkr = nhk
         self.peer_key = header.ratchet_key

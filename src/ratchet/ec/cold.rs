@@ -31,6 +31,8 @@ pub(crate) struct EcCold {
 #[derive(Serialize, Deserialize)]
 pub(super) struct ClosedChain {
     pub(super) sequence: u32,
+    /// See the chain that was current.
+    pub(super) start: u64,
     pub(super) ratchet_key: AgreementPublic,
     pub(super) header_key: HeaderKey,
     /// How many messages it had, as the peer said.
@@ -52,9 +54,9 @@ impl EcCold {
         }
     }
 
-    /// Whether any message that has not arrived could still be read.
-    pub(crate) fn has_missing(&self) -> bool {
-        !self.keys.is_empty()
+    /// How many messages that have not arrived could still be read.
+    pub(crate) fn missing_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// Wipes the header keys of closed chains of which nothing is missing any more.
@@ -71,6 +73,7 @@ impl EcCold {
         let chain = |_| {
             Box::new(ClosedChain {
                 sequence: u32::MAX,
+                start: u64::MAX,
                 ratchet_key: *AgreementKey::from_seed(&Secret::new([1; 32])).public(),
                 header_key: HeaderKey::new(Secret::new([1; 32])),
                 length: u32::MAX,

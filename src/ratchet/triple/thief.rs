@@ -75,10 +75,10 @@ impl TripleRatchet {
         message: &Message<'_>,
     ) -> Result<Vec<u8>, Error> {
         let header_bytes = ec.open_header(message)?;
-        let pq = self.pq.receive(&cold.pq, &Header::from_bytes(&header_bytes)?, MAX_SKIPPED_KEYS)?;
+        let pq = self.pq.receive(&cold.pq, &Header::from_bytes(&header_bytes)?, all_before)?;
         let key = MessageSecrets::derive(&ec.message_key(), &pq.message_key, &header_bytes);
         let (content, codewords) = key.opened(session, &header_bytes, message.body)?;
-        self.pq.commit(&mut cold.pq, pq, codewords.as_ref(), true);
+        self.pq.commit(&mut cold.pq, pq, codewords.as_ref(), MAX_SKIPPED_KEYS);
         Ok(content)
     }
 
