@@ -58,9 +58,9 @@ pub(crate) const MAX_SKIP: u32 = 25_000;
 /// abandoned: with the EC bound, 25,000 lost messages would wedge a session at its next turn.
 pub(crate) const MAX_PQ_SKIP: u32 = 1 << 18;
 
-/// How many PQ epochs, the newest included, keep their receiving chain while messages are missing: at 15 messages an
-/// epoch, enough for what is 1,900 messages late.
-pub(crate) const MAX_PQ_EPOCHS: usize = 128;
+/// How many PQ epochs, the newest included, keep their receiving chain while messages are missing. An epoch takes 15 messages in
+/// turn with short texts, 9 from 217 bytes on, and 7 at the least: enough for what is 1,700 messages late.
+pub(crate) const MAX_PQ_EPOCHS: usize = 256;
 
 /// How many skipped message keys of each kind a session keeps; beyond, the oldest go.
 pub(crate) const MAX_SKIPPED_KEYS: usize = 2_000;

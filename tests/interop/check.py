@@ -1290,6 +1290,7 @@ def check_skipping():
         p.read(p.send(p.alice))
         p.turn()
     holds("closed chains", len(p.bob.closed) == 40)
+    holds("PQ keys go with EC keys", len(p.bob.pq.skipped) == len(p.bob.ec_skipped) == 41)
     for message in lost[:2]:
         p.refuse("UnknownSession", "oldest closed chain", message)
     for message in lost[2:]:
@@ -1891,41 +1892,43 @@ def check_old_epochs():
         p.read(message)
     holds("all read", not p.bob.ec_skipped and not p.bob.pq.skipped)
 
-    # 128 epochs are kept while a message is missing; its key stays if its chain had passed it, else it is too old.
+    # 256 epochs are kept while a message is missing; its key stays if its chain had passed it, else it is too old.
     p = Pair("many epochs")
     p.read(p.send(p.alice))
     skipped = p.send(p.alice)
     p.read(p.send(p.alice))
     not_passed = p.send(p.alice)
-    for _ in range(127):
+    for _ in range(255):
         next_epoch(p)
         p.read(p.send(p.alice))
-    holds("128 are kept", sorted(p.bob.pq.receiving) == list(range(128)))
+    holds("256 are kept", sorted(p.bob.pq.receiving) == list(range(256)))
     branch = p.bob.clone()
     holds("epoch 0", branch.decrypt(not_passed, []) == b"x")
     next_epoch(p)
     p.read(p.send(p.alice))
-    holds("128 are kept", sorted(p.bob.pq.receiving) == list(range(1, 129)))
+    holds("256 are kept", sorted(p.bob.pq.receiving) == list(range(1, 257)))
     p.refuse("TooOld", "chain of the epoch is gone", not_passed)
     p.refuse("PeerRolledBack", "in a new message", forge(p.alice, pq_epoch=0, pq_n=1_000))
     p.refuse("PeerRolledBack", "in a new message, with a PQ key skipped and used", forge(p.alice, pq_epoch=0, pq_n=0))
     p.read(skipped)
-    holds("one is still missing", len(p.bob.pq.receiving) == 128 and not p.bob.pq.skipped)
+    holds("one is still missing", len(p.bob.pq.receiving) == 256 and not p.bob.pq.skipped)
     p.bob.ec_skipped.clear()  # as if it had been read
     p.read(p.send(p.alice))
-    holds("two are kept", sorted(p.bob.pq.receiving) == [127, 128])
-    p.refuse("PeerRolledBack", "epoch behind, in a new message", forge(p.alice, pq_epoch=126, pq_n=1_000))
-    p.refuse("Unauthentic", "epoch before, in a new message", forge(p.alice, pq_epoch=127, pq_n=1_000))
+    holds("two are kept", sorted(p.bob.pq.receiving) == [255, 256])
+    p.refuse("PeerRolledBack", "epoch behind, in a new message", forge(p.alice, pq_epoch=254, pq_n=1_000))
+    p.refuse("Unauthentic", "epoch before, in a new message", forge(p.alice, pq_epoch=255, pq_n=1_000))
 
-    # Skipped PQ keys go when no EC key is left to use them with: here of a peer that skips in one ratchet only.
+    # Only PQ keys with an EC key to use them with are kept. Of a peer that skips in one ratchet only that is another one.
     p = Pair("PQ keys of no use")
     p.read(p.send(p.alice))
     lost = p.send(p.alice)
     branch = p.bob.clone()
     holds("content", branch.decrypt(jump(p.alice, 0, 6), []) == b"x")
-    holds("an EC key is left", len(branch.ec_skipped) == 1 and len(branch.pq.skipped) == 7)
-    holds("late", branch.decrypt(lost, []) == b"x")
-    holds("no EC key is left", not branch.ec_skipped and not branch.pq.skipped)
+    holds("as many of each", len(branch.ec_skipped) == len(branch.pq.skipped) == 1)
+    refused("TooOld", "a PQ key of no use", lambda: branch.decrypt(lost, []), branch)
+    p.read(p.send(p.alice))
+    p.read(lost)
+    holds("no EC key is left", not p.bob.ec_skipped and not p.bob.pq.skipped)
 
     # Only reading looks at what is kept.
     p = Pair("kept when sending")
@@ -1965,21 +1968,17 @@ def check_epoch_limits():
         work.pq.sending.skip_to(behind + ahead, keep=0)
         branch = p.bob.clone()
         holds("PQ at its limit", branch.decrypt(forge(work), []) == b"x")
-        holds("2,000 keys", len(branch.pq.skipped) == 2_000)
-        # The oldest go first, by epoch and then by number, whenever they came.
-        kept = sorted(branch.pq.skipped)
-        if epoch == 1:
-            holds("newest keys", kept[0][0] == 1)
-            refused("TooOld", "key of the earlier epoch", lambda: branch.decrypt(lost, []), branch)
-        else:
-            holds("newest keys", kept[-1] == (0, behind + ahead - 1))
+        # There is one EC key, of three messages before. The oldest go first, by epoch and then by number, whenever they came.
+        holds("one key", list(branch.pq.skipped) == [(epoch, behind + ahead - 3)])
+        refused("TooOld", "key that was older", lambda: branch.decrypt(lost, []), branch)
     branch = p.bob.clone()
-    branch.pq.skipped.update({(1, 10_000 + i): bytes(32) for i in range(1_999)})  # full
+    for store, key in ((branch.pq.skipped, 1), (branch.ec_skipped, branch.receiving.serial)):
+        store.update({(key, 10_000 + i): bytes(32) for i in range(1_999)})  # full
     work = p.alice.clone()
     work.pq.sending, work.pq.sending_epoch = old.clone().pq.sending, 0
     advance(work.pq.sending, 5)
     holds("content", branch.decrypt(forge(work), []) == b"x")
-    holds("keys that come last go first", [n for e, n in sorted(branch.pq.skipped) if e == 0] == [position + 4])
+    holds("keys that come last go first", [n for e, n in sorted(branch.pq.skipped) if e == 0] == [position + 2])
     holds("2,000 keys", len(branch.pq.skipped) == 2_000)
 
     # A sending chain that is used up ends with the next epoch.
