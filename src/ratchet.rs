@@ -65,5 +65,13 @@ pub(crate) const MAX_PQ_EPOCHS: usize = 256;
 /// How many skipped message keys of each kind a session keeps; beyond, the oldest go.
 pub(crate) const MAX_SKIPPED_KEYS: usize = 2_000;
 
+/// How many later turns of the peer the keys of missing messages outlast. What a network delivers at all it delivers before, and a
+/// key that waits can be stolen: its message is read by the thief, or forged.
+pub(crate) const MAX_LATE_TURNS: u32 = 2_000;
+
+/// How many later messages of the current receiving chain they outlast, in it or in a closed one: what may be skipped over at
+/// once stays readable.
+pub(crate) const MAX_LATE: u32 = MAX_SKIP;
+
 /// How many closed receiving chains with messages still missing keep their header key.
 pub(crate) const MAX_CLOSED_CHAINS: usize = 40;

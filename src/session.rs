@@ -242,7 +242,8 @@ impl Session {
     /// What comes out is what the peer wrote: treat it as foreign input (text that is not UTF-8, terminal escapes).
     /// That no message is missing at the end of a conversation is for the app to find out.
     ///
-    /// At most 25,000 missing messages are skipped over at once, and a session keeps the keys of the newest 2,000.
+    /// At most 25,000 missing messages are skipped over at once, and a session keeps the keys of the newest 2,000: for 2,000
+    /// later turns of the peer, or 25,000 later messages where it takes none.
     ///
     /// # Errors
     /// What to do on each: the table of [`Error`].

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "std")]
 use super::header::HeaderKeys;
 use super::{
-    HeaderKey, MAX_CLOSED_CHAINS, MAX_SKIP, NextHeaderKey, RootKey,
+    HeaderKey, MAX_CLOSED_CHAINS, MAX_LATE, MAX_LATE_TURNS, MAX_SKIP, NextHeaderKey, RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
     header::SealedHeader,
 };
@@ -409,8 +409,29 @@ impl EcRatchet {
             Change::Turn(turn) => self.turn(cold, turn),
         };
         self.record(cold, sequence, receipt.number, receipt.incarnation);
+        let expired = self.expire(cold);
         cold.drop_complete();
-        cold_changed
+        cold_changed || expired
+    }
+
+    /// Drops the keys of what is too late. Whether there were any.
+    fn expire(&mut self, cold: &mut EcCold) -> bool {
+        let Some(current) = &mut self.receiving else { return false };
+        let EcCold { keys, closed } = cold;
+        let kept_from = current.chain.next().saturating_sub(MAX_LATE);
+        let is_late = |chain: &ClosedChain| {
+            kept_from > 0 || current.sequence.saturating_sub(chain.sequence) > MAX_LATE_TURNS
+        };
+        let mut any = false;
+        while let Some(oldest) = closed.pop_front_if(|oldest| is_late(oldest)) {
+            keys.remove_chain(oldest.sequence);
+            any = true;
+        }
+        if let Some(last) = keys.remove_below(current.sequence, kept_from) {
+            current.receipts.forget_below(last.saturating_add(1));
+            any = true;
+        }
+        any
     }
 
     /// The peer's turn is over: its chain, and room for ours.

@@ -65,6 +65,16 @@ impl<R> SkippedMessageKeys<R> {
         }
     }
 
+    /// Removes the keys of a chain below a number. The highest that was removed.
+    pub(crate) fn remove_below(&mut self, chain: u32, number: u32) -> Option<u32> {
+        let mut removed = None;
+        while let Some((&place, _)) = self.0.range((chain, 0)..(chain, number)).next() {
+            self.0.remove(&place);
+            removed = Some(place.1);
+        }
+        removed
+    }
+
     /// Adds a run of a chain, and tells `evicted` of every (chain, number) that has to go for it.
     pub(crate) fn insert(&mut self, chain: u32, run: SkippedRun<R>, mut evicted: impl FnMut(u32, u32)) {
         for (number, key) in run.keys {

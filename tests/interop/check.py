@@ -1298,6 +1298,43 @@ def check_skipping():
     holds("all read", not p.bob.closed and not p.bob.ec_skipped)
 
 
+def check_expiry():
+    # Keys of a closed chain last for 2,000 turns. So many would take minutes here: the numbers of the chains are set.
+    for turns, outcome in ((2_000, "kept"), (2_001, "gone")):
+        p = Pair("late turns")
+        lost = p.send(p.alice)
+        p.read(p.send(p.alice))
+        p.turn()
+        p.read(p.send(p.alice))
+        p.bob.receiving.serial += turns - 1
+        p.bob.chains_seen += turns - 1
+        p.read(p.send(p.alice))
+        if outcome == "kept":
+            p.read(lost)
+        else:
+            p.refuse("UnknownSession", "too many turns late", lost)
+
+    # Those of the chain that is current, and of those before, for 25,000 of its messages.
+    for count, outcome in ((25_000, "kept"), (25_001, "gone")):
+        p = Pair("late messages")
+        before = p.send(p.alice)
+        p.read(p.send(p.alice))
+        p.turn()
+        lost = p.send(p.alice)
+        p.read(p.send(p.alice))
+        for chain in (p.alice.sending.chain, p.alice.pq.sending, p.bob.receiving.chain, p.bob.pq.receiving[0]):
+            advance(chain, count - 3)
+        p.read(p.send(p.alice))
+        holds("position", p.bob.receiving.chain.n == count)
+        if outcome == "kept":
+            p.read(before)
+            p.read(lost)
+            continue
+        p.refuse("UnknownSession", "of a chain before, too late", before)
+        p.refuse("TooOld", "of this chain, too late", lost)
+        holds("nothing kept", not p.bob.pq.skipped and not p.bob.closed)
+
+
 def check_kem_halves():
     """The halves against two packages that encapsulate in one step."""
     rng = seeded("kem")
@@ -2124,7 +2161,7 @@ def main():
     steps = sum(replay(p) for p in paths)
     for check in (
         check_text_form, check_keys, check_bundles, check_handshake, check_first_message, check_peer, check_rollback,
-        check_skipping, check_kem_halves, check_erasure_code, check_braid, check_braid_end, check_epochs, check_bodies,
+        check_skipping, check_expiry, check_kem_halves, check_erasure_code, check_braid, check_braid_end, check_epochs, check_bodies,
         check_codewords, check_old_epochs, check_epoch_limits, check_padding, check_sessions, check_meeting,
         check_stored_state, check_attachments, check_verification,
     ):  # fmt: skip

@@ -922,6 +922,8 @@ MAX_EC_SKIP = 25_000
 MAX_PQ_SKIP = 262_144
 MAX_SKIPPED = 2_000
 MAX_CLOSED = 40
+MAX_LATE_TURNS = 2_000
+MAX_LATE = 25_000
 MAX_INCARNATIONS = 32
 MAX_PQ_EPOCHS = 256
 LAST_BRAID_EPOCH = 2**32 - 2
@@ -1576,6 +1578,7 @@ class Session:
         content, codewords = decode_body(open_AEAD(key, BODY_NONCE, self.ad + raw, m.sealed_body))
         # 6
         chain.see(header.incarnation, header.n)
+        self._expire()
         self._drop_chains()
         self.pq.receive(header.pq_epoch + 1, codewords, trace)
         self.pq.drop_epochs(missing=len(self.ec_skipped))
@@ -1660,6 +1663,21 @@ class Session:
         if header.n < chain.forgotten:
             raise ProtocolError("TooOld", "EC")
         raise ProtocolError("Duplicate")
+
+    def _expire(self):
+        """What is too late is given up."""
+        current = self.receiving
+        late = {
+            c.serial
+            for c in self.closed
+            if current.chain.n > MAX_LATE or current.serial - c.serial > MAX_LATE_TURNS
+        }
+        for serial, n in list(self.ec_skipped):
+            if serial in late:
+                del self.ec_skipped[serial, n]
+            elif serial == current.serial and n < current.chain.n - MAX_LATE:
+                del self.ec_skipped[serial, n]
+                current.forgotten = max(current.forgotten, n + 1)
 
     def _drop_chains(self):
         """Closed chains are kept while they have skipped keys, and only the newest of them."""
