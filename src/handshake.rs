@@ -6,7 +6,7 @@
 //! c   = AEAD(Expand(ck1, "sealed identity"), nonce 0, AD h1, IK_A | binding | payload)
 //! h2  = H(h1 | c | IK_A)
 //! ck2 = Extract(ck1, DH(IK_A, SPK_B))
-//! EC root, PQ root, header key A->B, header key B->A, session id = Expand(ck2, "session secrets" | h2)
+//! EC root, PQ secret, header key A->B, header key B->A, session id = Expand(ck2, "session secrets" | h2)
 //! ```
 //!
 //! Stage 1 hides who writes, also from a quantum recorder: its secret takes the KEM. Stage 2 says who writes:
@@ -39,14 +39,14 @@ use crate::{
         Fingerprint, IdentityKey, IdentityKeyPair, OneTimePreKey, PreKeyId, ResponderKeys, SignedPreKey,
         VerifiedBundle,
     },
-    ratchet::{NextHeaderKey, PqRootKey, RootKey},
+    ratchet::{NextHeaderKey, PqSecret, RootKey},
     wire::{MAX_PAYLOAD_LEN, codec::Reader, message::HandshakePart},
 };
 
 /// What both sides hold after the handshake, and the ratchet starts from.
 pub(crate) struct SessionSecrets {
     pub(crate) ec_root: RootKey,
-    pub(crate) pq_root: PqRootKey,
+    pub(crate) pq_secret: PqSecret,
     /// Header key of the initiator's first chain.
     pub(crate) initiator_header_key: NextHeaderKey,
     /// Header key of the responder's first chain.
@@ -82,13 +82,13 @@ pub(crate) fn initiate(
     let (ciphertext, shared) = kem_key.encapsulate(&coins);
 
     let transcript = transcript_1(peer, signed, one_time, ephemeral.public(), &ciphertext);
-    let stage1 = Stage1::new(
-        &transcript,
-        &ephemeral.agree(peer.agreement())?,
-        &ephemeral.agree(signed.agreement())?,
-        one_time.map(|prekey| ephemeral.agree(prekey.agreement())).transpose()?.as_ref(),
-        &shared,
-    );
+    let agreements = Agreements {
+        identity: ephemeral.agree(peer.agreement())?,
+        signed: ephemeral.agree(signed.agreement())?,
+        one_time: one_time.map(|prekey| ephemeral.agree(prekey.agreement())).transpose()?,
+        kem: shared,
+    };
+    let stage1 = Stage1::new(&transcript, &agreements);
     let sealed_identity = stage1.seal_identity(identity, payload);
     let stage2 = identity.agreement().agree(signed.agreement())?;
     let secrets = stage1.finish(&sealed_identity, identity.identity_key(), &stage2);
@@ -99,7 +99,7 @@ pub(crate) fn initiate(
         ciphertext: &ciphertext,
         sealed_identity: &sealed_identity,
     };
-    Ok((part.to_bytes(), secrets))
+    Ok((part.to_bytes()?, secrets))
 }
 
 /// What the responder learns from a handshake part. Nothing of it may take effect before the message that the
@@ -129,13 +129,13 @@ pub(crate) fn respond(
     keys.check_replay(&fingerprint)?;
 
     let one_time_agreement = keys.one_time_agreement();
-    let stage1 = Stage1::new(
-        &transcript,
-        &identity.agreement().agree(&part.ephemeral_key)?,
-        &keys.signed_agreement().agree(&part.ephemeral_key)?,
-        one_time_agreement.map(|key| key.agree(&part.ephemeral_key)).transpose()?.as_ref(),
-        &kem.decapsulate(part.ciphertext),
-    );
+    let agreements = Agreements {
+        identity: identity.agreement().agree(&part.ephemeral_key)?,
+        signed: keys.signed_agreement().agree(&part.ephemeral_key)?,
+        one_time: one_time_agreement.map(|key| key.agree(&part.ephemeral_key)).transpose()?,
+        kem: kem.decapsulate(part.ciphertext),
+    };
+    let stage1 = Stage1::new(&transcript, &agreements);
     let (peer, payload) = stage1.open_identity(part.sealed_identity)?;
     let stage2 = keys.signed_agreement().agree(peer.agreement()).map_err(|_| Error::Unauthentic)?;
     let secrets = stage1.finish(part.sealed_identity, &peer, &stage2);
@@ -176,6 +176,18 @@ fn transcript_1(
     )
 }
 
+/// The secrets of stage 1.
+struct Agreements {
+    /// DH(EK_A, IK_B).
+    identity: Secret<32>,
+    /// DH(EK_A, SPK_B).
+    signed: Secret<32>,
+    /// DH(EK_A, OPK_B).
+    one_time: Option<Secret<32>>,
+    /// ss.
+    kem: Secret<32>,
+}
+
 /// After the ephemeral agreements and the KEM.
 struct Stage1 {
     /// h1.
@@ -188,17 +200,12 @@ struct Stage1 {
 const ZERO_NONCE: [u8; 12] = [0; 12];
 
 impl Stage1 {
-    fn new(
-        transcript: &[u8; 32],
-        identity: &Secret<32>,
-        signed: &Secret<32>,
-        one_time: Option<&Secret<32>>,
-        kem: &Secret<32>,
-    ) -> Self {
+    fn new(transcript: &[u8; 32], agreements: &Agreements) -> Self {
+        let Agreements { identity, signed, one_time, kem } = agreements;
         trace!("h1", transcript);
         trace!("DH(EK_A, IK_B)", identity.as_bytes());
         trace!("DH(EK_A, SPK_B)", signed.as_bytes());
-        let one_time = one_time.map_or(&[][..], |secret| secret.as_bytes());
+        let one_time = one_time.as_ref().map_or(&[][..], |secret| secret.as_bytes());
         trace!("DH(EK_A, OPK_B)", one_time);
         trace!("ss", kem.as_bytes());
         let ikm = [&identity.as_bytes()[..], signed.as_bytes(), one_time, kem.as_bytes()];
@@ -239,7 +246,7 @@ impl Stage1 {
 
     /// Stage 2.
     fn finish(
-        &self,
+        self,
         sealed_identity: &[u8],
         initiator: &IdentityKey,
         agreement: &Secret<32>,
@@ -252,16 +259,16 @@ impl Stage1 {
         trace!("ck2", chaining_key.as_bytes());
         let expanded: Secret<160> =
             kdf::expand(chaining_key.as_bytes(), Label::SESSION, [&associated_data, &[]]);
-        let [ec_root, pq_root, initiator_header_key, responder_header_key, session_id] =
+        let [ec_root, pq_secret, initiator_header_key, responder_header_key, session_id] =
             kdf::split(&expanded);
         trace!("EC root key", ec_root.as_bytes());
-        trace!("PQ root secret", pq_root.as_bytes());
+        trace!("PQ root secret", pq_secret.as_bytes());
         trace!("header key A->B", initiator_header_key.as_bytes());
         trace!("next header key B->A", responder_header_key.as_bytes());
         trace!("session id", session_id.as_bytes());
         SessionSecrets {
             ec_root: RootKey::new(ec_root),
-            pq_root: PqRootKey::new(pq_root),
+            pq_secret: PqSecret::new(pq_secret),
             initiator_header_key: NextHeaderKey::new(initiator_header_key),
             responder_header_key: NextHeaderKey::new(responder_header_key),
             session_id: *session_id.as_bytes(),
@@ -290,7 +297,13 @@ mod tests {
             let identity = bundle.identity_key();
             let signed = bundle.signed_prekey();
             let transcript = transcript_1(identity, signed, one_time, ephemeral.public(), ciphertext);
-            Stage1::new(&transcript, &secret(1), &secret(2), Some(&secret(3)), &secret(4))
+            let agreements = Agreements {
+                identity: secret(1),
+                signed: secret(2),
+                one_time: Some(secret(3)),
+                kem: secret(4),
+            };
+            Stage1::new(&transcript, &agreements)
         };
         let all = [
             stage1(&ours, true, &[5; _]),
@@ -308,9 +321,9 @@ mod tests {
     /// Who the initiator is enters every key: the same agreements under another name are another session.
     #[test]
     fn a04_the_initiator_is_in_the_transcript() {
-        let stage1 = Stage1 { transcript: [1; 32], chaining_key: Secret::new([2; 32]) };
+        let stage1 = || Stage1 { transcript: [1; 32], chaining_key: Secret::new([2; 32]) };
         let names = [IdentityKeyPair::generate(), IdentityKeyPair::generate()];
-        let [a, b] = names.map(|name| stage1.finish(b"c", name.identity_key(), &Secret::new([3; 32])));
+        let [a, b] = names.map(|name| stage1().finish(b"c", name.identity_key(), &Secret::new([3; 32])));
         assert_ne!(a.session_id, b.session_id);
         assert_ne!(a.associated_data, b.associated_data);
         assert_ne!(a.ec_root.as_bytes(), b.ec_root.as_bytes());

@@ -35,7 +35,9 @@ use crate::crypto::secret::secret_roles;
 secret_roles! {
     /// RK: root of the EC ratchet, replaced at every turn.
     RootKey;
-    /// Root of the PQ ratchet.
+    /// PQ secret: of the handshake, what PQ ratchet and Braid start from.
+    PqSecret;
+    /// Root of the PQ ratchet, replaced at every epoch.
     PqRootKey;
     /// HK: encrypts the headers of one chain.
     HeaderKey;

@@ -1,4 +1,5 @@
-//! Every byte that leaves the device: bounded, canonical, versioned (`docs/SPEC.md`, section "Encodings").
+//! Every byte that leaves the device: bounded, canonical, versioned (`docs/SPEC.md`, sections
+//! 1, 5, 6).
 //!
 //! Each value begins with one byte, kind in the high and version in the low four bits. Integers are
 //! big-endian. A decoder takes exactly one encoding of a value and no byte more.

@@ -65,7 +65,7 @@ use send_ct::{
 };
 use send_ek::{Ct1Received, EkSentCt1Received, HeaderSent, KeysSampled, KeysUnsampled};
 
-use super::PqRootKey;
+use super::PqSecret;
 use crate::{
     crypto::{
         incremental::{IncrementalKem, MlKem768},
@@ -130,12 +130,12 @@ pub(crate) type Randomness = Secret<64>;
 
 impl<K: BraidKem> Braid<K> {
     /// The side that makes the first key pair.
-    pub(crate) fn initiate(secret: &PqRootKey) -> Self {
+    pub(crate) fn initiate(secret: &PqSecret) -> Self {
         Self::KeysUnsampled(KeysUnsampled { epoch: Epoch::first(secret) })
     }
 
     /// The side that encapsulates first.
-    pub(crate) fn respond(secret: &PqRootKey) -> Self {
+    pub(crate) fn respond(secret: &PqSecret) -> Self {
         NoHeaderReceived::begin(Some(Epoch::first(secret)))
     }
 

@@ -18,7 +18,7 @@ use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MAX_PQ_EPOCHS, MAX_PQ_SKIP, PqRootKey,
+    MAX_PQ_EPOCHS, MAX_PQ_SKIP, PqRootKey, PqSecret,
     braid::{Braid, Output, Randomness, Room},
     chain::{Chain, MessageKey, Pq, SkippedRun},
     skipped::SkippedMessageKeys,
@@ -114,7 +114,7 @@ impl Role {
 
 impl PqRatchet {
     /// KDF_SCKA_INIT.
-    pub(crate) fn start(secret: &PqRootKey, role: Role) -> Self {
+    pub(crate) fn start(secret: &PqSecret, role: Role) -> Self {
         let (root, chain_keys) = root_step(&[0; 32], secret.as_bytes(), Label::PQ_START);
         let (sending, receiving) = role.chains(0, chain_keys);
         let braid = match role {

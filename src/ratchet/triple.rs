@@ -82,7 +82,7 @@ pub(crate) struct Envelope<'a> {
 
 impl TripleRatchet {
     pub(crate) fn initiate(secrets: SessionSecrets, signed_prekey: AgreementPublic) -> Self {
-        let pq = PqRatchet::start(&secrets.pq_root, Role::Initiator);
+        let pq = PqRatchet::start(&secrets.pq_secret, Role::Initiator);
         Self { ec: start(secrets).initiate(signed_prekey), pq }
     }
 
@@ -93,7 +93,7 @@ impl TripleRatchet {
         message: &Message<'_>,
     ) -> Result<(Self, Box<Cold>, Vec<u8>), Error> {
         let associated_data = secrets.associated_data;
-        let mut pq = PqRatchet::start(&secrets.pq_root, Role::Responder);
+        let mut pq = PqRatchet::start(&secrets.pq_secret, Role::Responder);
         let start = start(secrets);
         let mut cold = Box::<Cold>::default();
         let header_bytes = start.open_header(&SealedHeader::of(message)?)?;

@@ -17,10 +17,10 @@ pub(crate) enum Kind {
     DeviceList = 6,
     Attachment = 7,
     Verification = 8,
-    // Sealed state counts down from the top: it never meets the wire.
-    // Not on the wire between devices: what is kept.
+    // Of what is kept, not sent between devices.
     #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
     Backup = 9,
+    // Sealed state counts down from the top: it never meets the wire.
     #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
     SealedRecord = 10,
     SealedIdentity = 11,

@@ -150,11 +150,13 @@ impl<'a> HandshakePart<'a> {
         reader.slice(SEALED_IDENTITY_LEN + payload_len)
     }
 
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        // The parser bounds a payload to 512 bytes, the handshake refuses longer ones before it gets here.
-        let payload_len = self.sealed_identity.len().saturating_sub(SEALED_IDENTITY_LEN) as u16;
+    /// The encoding; [`Error::PayloadTooLong`] if the payload is.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let payload_len = self.sealed_identity.len().checked_sub(SEALED_IDENTITY_LEN);
+        let payload_len = payload_len.filter(|len| *len <= MAX_PAYLOAD_LEN).map(u16::try_from);
+        let Some(Ok(payload_len)) = payload_len else { return Err(Error::PayloadTooLong) };
         let one_time = self.one_time_prekey.as_ref().map(PreKeyId::as_bytes);
-        [
+        Ok([
             &self.signed_prekey.as_bytes()[..],
             &[u8::from(one_time.is_some())],
             one_time.map_or(&[], |id| &id[..]),
@@ -163,7 +165,7 @@ impl<'a> HandshakePart<'a> {
             &payload_len.to_be_bytes(),
             self.sealed_identity,
         ]
-        .concat()
+        .concat())
     }
 }
 
@@ -182,6 +184,7 @@ mod tests {
             sealed_identity: &vec![5; SEALED_IDENTITY_LEN + payload_len],
         }
         .to_bytes()
+        .unwrap()
     }
 
     fn initial(part: &[u8], rest: usize) -> Vec<u8> {
@@ -194,7 +197,7 @@ mod tests {
             for payload in [0, 1, 512] {
                 let part = part(one_time, payload);
                 assert_eq!(part.len(), 1755 + 8 * usize::from(one_time) + payload);
-                assert_eq!(HandshakePart::parse(&part).unwrap().to_bytes(), part);
+                assert_eq!(HandshakePart::parse(&part).unwrap().to_bytes().unwrap(), part);
                 let bytes = initial(&part, 68 + 32);
                 let message = Message::parse(&bytes).unwrap();
                 assert_eq!(message.handshake, Some(&part[..]));

@@ -1628,11 +1628,11 @@ class Session:
 
     def _turn_and_step(self, header, trace):
         """Turn when receiving, and the message key of the new chain's number n."""
+        if self.chains_seen > U32_MAX:
+            raise ProtocolError("TooFarAhead", "chains")
         chain, nhk = self._root_step(header.ratchet_key, trace)
         if header.n > MAX_EC_SKIP:
             raise ProtocolError("TooFarAhead", "EC, new chain")
-        if self.chains_seen > U32_MAX:
-            raise ProtocolError("TooFarAhead", "chains")
         old = self.receiving
         if old:
             if header.pn - old.chain.n > MAX_EC_SKIP:

@@ -17,7 +17,7 @@ use crate::{
         secret::{Secret, constant_time_eq},
         trace,
     },
-    ratchet::PqRootKey,
+    ratchet::PqSecret,
 };
 
 /// Length of a MAC, in bytes.
@@ -38,7 +38,7 @@ struct Keys {
 }
 
 impl Epoch {
-    pub(crate) fn first(secret: &PqRootKey) -> Self {
+    pub(crate) fn first(secret: &PqSecret) -> Self {
         Self { number: 1, keys: Box::new(Keys::next(&[0; 32], secret.as_bytes(), 1)) }
     }
 

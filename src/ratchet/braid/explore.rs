@@ -112,7 +112,7 @@ fn kinds() -> [CodewordKind; 5] {
 
 impl<K: BraidKem> World<K> {
     fn start() -> Self {
-        let secret = PqRootKey::new(Secret::new(SECRET));
+        let secret = PqSecret::new(Secret::new(SECRET));
         let sides = [Braid::<K>::initiate(&secret), Braid::respond(&secret)];
         Self {
             kem: PhantomData,
@@ -248,7 +248,7 @@ fn explore<K: BraidKem>(capacity: usize, epochs: u32, limit: usize) -> usize {
 /// What was sent before the acknowledgement and comes after it is of use (the specification would ignore it).
 #[test]
 fn late_codewords_of_the_vector_count() {
-    let secret = PqRootKey::new(Secret::new(SECRET));
+    let secret = PqSecret::new(Secret::new(SECRET));
     let (mut a, mut b) = (Braid::<Toy<2, 2>>::initiate(&secret), Braid::respond(&secret));
     let send = |from: &mut Braid<_>| {
         let randomness = from.samples().map(|_| Secret::new([1; 64]));
