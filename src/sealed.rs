@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sealed = kind+version u8 | nonce 24 | XChaCha20-Poly1305(state) | tag 16
-//! nonce  = HMAC-SHA-256(nonce key, associated data | state), first 24 bytes
+//! nonce  = HMAC-SHA-256(nonce key, length of the context | associated data | state), first 24 bytes
 //! ```
 //!
 //! The nonce is synthetic (as in RFC 5297), so sealing needs no randomness and a cloned machine cannot repeat
@@ -139,7 +139,7 @@ fn seal_inner<T: Serialize>(key: &StorageKey, kind: Kind, context: &[u8], state:
         *tag = kind.tag();
         #[allow(clippy::expect_used, reason = "as above, into a buffer of the length measured")]
         postcard::to_slice(state, plain).expect("a buffer of the length measured");
-        let mac = kdf::mac(key.0.nonce.as_bytes(), &[&associated_data, plain]);
+        let mac = kdf::mac(key.0.nonce.as_bytes(), &[&context_len(context), &associated_data, plain]);
         let [synthetic @ .., _, _, _, _, _, _, _, _] = mac.as_bytes();
         *nonce = *synthetic;
         *auth = aead::seal_extended(key.0.encryption.as_bytes(), nonce, &associated_data, plain);
@@ -183,6 +183,11 @@ fn open_inner<T: DeserializeOwned>(
     }
 }
 
+/// In front of what the nonce is made from: so no state goes into it as the end of another one's context.
+fn context_len(context: &[u8]) -> [u8; 8] {
+    (context.len() as u64).to_be_bytes()
+}
+
 fn associated_data(kind: Kind, context: &[u8]) -> Vec<u8> {
     [Label::SEALED_STATE.as_bytes(), &[kind.tag()], context].concat()
 }
@@ -224,6 +229,19 @@ mod tests {
     fn a13_different_states_have_different_nonces() {
         let nonce = |state: u32| seal(&key(1), KIND, b"", &state)[1..25].to_vec();
         assert_ne!(nonce(1), nonce(2));
+    }
+
+    /// The end of one context is the beginning of another one's state: two states under one nonce would give both away.
+    #[test]
+    fn a13_contexts_and_states_do_not_run_together() {
+        let nonce = |context: &[u8], state: &[u8]| {
+            let len = u8::try_from(state.len()).unwrap();
+            // As postcard has it, a byte for the length is the first of the state.
+            let sealed = seal(&key(1), KIND, context, &state);
+            assert_eq!(sealed.len(), 1 + 24 + 1 + usize::from(len) + 16);
+            sealed[1..25].to_vec()
+        };
+        assert_ne!(nonce(b"context", b"\x01s"), nonce(b"context\x02", b"s"));
     }
 
     /// A state of another type under the right key: trailing bytes are refused.

@@ -1761,7 +1761,7 @@ def seal_state(storage_key, kind, context, state):
     assert len(context) == CONTEXT_LENGTH[kind]
     k_enc, k_nonce = storage_keys(storage_key)
     ad = L_SEALED_STATE + u8(kind) + context
-    nonce = HMAC(k_nonce, ad + state)[:24]
+    nonce = HMAC(k_nonce, u64(len(context)) + ad + state)[:24]
     return u8(kind) + nonce + XAEAD(k_enc, nonce, ad, state)
 
 
