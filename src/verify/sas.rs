@@ -131,8 +131,9 @@ impl Roles {
 /// # }
 /// ```
 ///
-/// An attempt that fails, at any step, is over, and an attacker's success in one is 1 in 2^42. **Never begin anew without
-/// the people having seen that it failed**: else an attacker may try as often as it takes.
+/// An attempt that fails, at any step, is over, and an attacker's success in one is 1 in 2^42. **Never begin anew, and never
+/// [answer](SasResponder::answer) again, without the people having seen that it failed**: else an attacker may try as often
+/// as it takes, in silence.
 ///
 /// Each step takes the state and returns the next, so that none is repeated:
 /// ```compile_fail,E0382
@@ -186,6 +187,9 @@ impl SasInitiator {
     /// What to do when both have begun at once, and the peer's commitment comes instead of an answer. If this is true,
     /// drop this state and [answer](SasResponder::answer) the peer; else ignore the peer's commitment, theirs yields.
     ///
+    /// That is one attempt still, and the answer is it: a second commitment is not answered. Somebody in between may have ids
+    /// that make both sides yield.
+    ///
     /// Who has the lower [`UserId`], compared as bytes, stays initiator.
     #[must_use]
     pub fn yields(&self) -> bool {
@@ -216,6 +220,12 @@ impl SasResponder {
     /// Answers the commitment of the peer who has begun. Returns the answer, 34 bytes, to be sent to the peer.
     ///
     /// Answer when the app's user wants to compare; what comes unasked can wait for that.
+    ///
+    /// **An answer is an attempt.** Who is in between knows from it, before anybody has seen a code, whether the codes will be
+    /// alike, and can let an attempt that fails come to nothing. So if there is no reveal in time, or another commitment
+    /// comes in its place, the attempt has *failed*: tell the app's user, and answer the same peer again only when they have
+    /// seen that and want to. Keep one such state for a peer, not several. With N answers that nobody sees fail, an attacker's
+    /// chance is N in 2^42.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is no commitment, [`Error::UnsupportedVersion`]; [`Error::SameUser`] if there are not

@@ -63,6 +63,24 @@ fn codes_take_their_bits_in_order() {
     assert_eq!(code.numbers(), [1001, 1002, 1003, 1004]);
 }
 
+/// Who begins knows the code as soon as there is an answer, before the other side's screen can show it: so an answer without
+/// a reveal is a failed attempt, of which an attacker has seen that it fails.
+#[test]
+fn an_answer_is_an_attempt() {
+    let mut rng = seeded(7);
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        let (waiting, commitment) = SasInitiator::begin_with_rng(&user(9), &user(2), &mut rng).unwrap();
+        let (answered, answer) =
+            SasResponder::answer_with_rng(&user(2), &user(9), &commitment, &mut rng).unwrap();
+        let (in_between, reveal) = waiting.receive(&answer).unwrap();
+        codes.push(shown(&in_between));
+        // Had it not been to his liking, he would have kept the reveal, and committed again.
+        assert_eq!(shown(&answered.receive(&reveal).unwrap()), shown(&in_between));
+    }
+    assert!(codes[0] != codes[1] && codes[1] != codes[2], "each answer is another chance");
+}
+
 #[test]
 fn every_bit_of_a_message_counts() {
     let mut rng = seeded(2);
