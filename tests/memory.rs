@@ -25,7 +25,7 @@ use std::{
 use rand::Rng;
 use serde_json::Value;
 use subrosa::{
-    BackupLock, Config, Device, IdentityKeyPair, Padding, PreKeyBundle, PreKeys, RecoveryKey, Session,
+    BackupLock, Config, Device, IdentityKeyPair, Link, Padding, PreKeyBundle, PreKeys, RecoveryKey, Session,
     StorageKey, UnixTime, store::MemoryStore,
 };
 
@@ -278,9 +278,14 @@ fn leave_nothing() {
     }
 }
 
-/// Storage key (masked), and a recovery key as text (masked): what a device is given, and what it gives.
+/// Storage key (masked), a recovery key as text and the secret of a link's code (masked): what a device is given, and what it
+/// gives.
 #[inline(never)]
-fn act_with_devices(key: &[u8; 32], text: &mut Vec<u8>) -> (Device<MemoryStore>, Device<MemoryStore>) {
+fn act_with_devices(
+    key: &[u8; 32],
+    text: &mut Vec<u8>,
+    link_secret: &mut Vec<u8>,
+) -> (Device<MemoryStore>, Device<MemoryStore>) {
     const NOW: fn() -> UnixTime = || UnixTime::from_secs(1_800_000_000);
     let (mut depth, store) = (0, MemoryStore::new());
     let mut next = |f: &mut dyn FnMut()| {
@@ -315,8 +320,9 @@ fn act_with_devices(key: &[u8; 32], text: &mut Vec<u8>) -> (Device<MemoryStore>,
         let made = RecoveryKey::generate().unwrap();
         let mut written = made.to_text().into_bytes();
         text.extend(written.iter().map(|byte| byte ^ MASK));
+        drop(made);
+        recovery = Some(std::str::from_utf8(&written).unwrap().parse::<RecoveryKey>().unwrap());
         wipe(&mut written);
-        recovery = Some(made);
     });
     let recovery = recovery.unwrap();
     next(&mut || {
@@ -326,6 +332,26 @@ fn act_with_devices(key: &[u8; 32], text: &mut Vec<u8>) -> (Device<MemoryStore>,
             Device::restore(MemoryStore::new(), config, &backup, &BackupLock::Key(&recovery), None).unwrap(),
         );
     });
+    // A device of Alice's own, which does not outlast this: its code, as text, is the app's to wipe.
+    let mut link = None;
+    let mut code = Vec::new();
+    next(&mut || {
+        let begun = Link::begin(MemoryStore::new(), Config::new(&key, NOW)).unwrap();
+        code = begun.code().into_bytes();
+        // Behind version and identity key, which are no secrets, at five bits a character.
+        link_secret.extend(code[7 + 105..code.len() - 6].iter().map(|byte| byte ^ MASK));
+        link = Some(begun);
+    });
+    let mut link = link.unwrap();
+    let (mut offer, mut reply) = (Vec::new(), Vec::new());
+    next(&mut || offer = alice.offer_link(std::str::from_utf8(&code).unwrap()).unwrap());
+    wipe(&mut code);
+    next(&mut || reply = link.confirm(&offer, &alice.user()).unwrap());
+    let mut link = Some(link);
+    next(&mut || {
+        let grant = alice.approve_link(&reply).unwrap();
+        drop(link.take().unwrap().complete(&grant).unwrap());
+    });
     (alice, bob)
 }
 
@@ -334,10 +360,15 @@ fn a27_no_key_of_a_device_is_left_in_memory() {
     std::thread::Builder::new()
         .stack_size(STACK)
         .spawn(|| {
-            let (mut key, mut text) = ([0; 32], Vec::with_capacity(64));
+            let (mut key, mut text, mut link) = ([0; 32], Vec::with_capacity(64), Vec::with_capacity(64));
             seeded(29).fill_bytes(&mut key);
-            let devices = black_box(act_with_devices(&key, &mut text));
-            let secrets = [("storage key".to_owned(), key.to_vec()), ("recovery key".to_owned(), text)];
+            let devices = black_box(act_with_devices(&key, &mut text, &mut link));
+            assert_eq!([text.len(), link.len()], [64, 51]);
+            let secrets = [
+                ("storage key".to_owned(), key.to_vec()),
+                ("recovery key".to_owned(), text),
+                ("secret of a link".to_owned(), link),
+            ];
             assert!(!search(&secrets).is_empty(), "the devices are alive");
             drop(devices);
             let found = search(&secrets);

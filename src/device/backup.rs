@@ -38,6 +38,8 @@ use crate::{
 
 /// Human-readable part of a recovery key.
 const KEY_PREFIX: Hrp = Hrp::parse_unchecked("srkey");
+/// Prefix, separator, 32 bytes by fives of bits, checksum.
+const KEY_TEXT_LEN: usize = 5 + 1 + 52 + 6;
 
 const PASSPHRASE: u8 = 1;
 const RECOVERY_KEY: u8 = 2;
@@ -59,13 +61,7 @@ impl RecoveryKey {
     /// The text to be written down, which [`FromStr`] reads back. It is the caller's to wipe.
     #[must_use]
     pub fn to_text(&self) -> String {
-        struct Text<'a>(&'a Secret<32>);
-        impl fmt::Display for Text<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                text::write(f, KEY_PREFIX, self.0.as_bytes())
-            }
-        }
-        let text = Text(&self.0).to_string();
+        let text = text::secret(KEY_PREFIX, self.0.as_bytes(), KEY_TEXT_LEN);
         scrub_stack();
         text
     }

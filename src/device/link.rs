@@ -35,7 +35,7 @@ use crate::{
         dh::{AgreementKey, AgreementPublic},
         kdf::{self, Label},
         random,
-        secret::{Secret, scrub_deep_stack},
+        secret::{Secret, scrub_deep_stack, scrub_stack},
         sign::{SIGNATURE_LEN, Signature},
     },
     roster::{self, MAX_DEVICES, PAYLOAD_LEN, Payload},
@@ -48,6 +48,8 @@ const VERSION: u8 = 1;
 const CODE_PREFIX: Hrp = Hrp::parse_unchecked("srlink");
 /// version u8 | identity key 64 | secret 32
 const CODE_LEN: usize = 1 + IdentityKey::LEN + 32;
+/// Prefix, separator, the bytes by fives of bits, checksum.
+const CODE_TEXT_LEN: usize = 6 + 1 + 156 + 6;
 /// Seconds for which an offer may be answered.
 pub(super) const LINK_PERIOD: u64 = 60 * 60;
 
@@ -189,7 +191,7 @@ impl<S: Store> Link<S> {
     }
 
     /// What the other device scans: 169 characters that fit a QR code, upper-cased if that is denser. A secret until the
-    /// link is complete: for that device's camera only.
+    /// link is complete: for that device's camera only. It is the caller's to wipe.
     #[must_use]
     pub fn code(&self) -> String {
         write_code(self.identity.identity_key(), &self.state.secret)
@@ -215,6 +217,7 @@ impl<S: Store> Link<S> {
             return Err(DeviceError::BadLink);
         }
         let claim = roster::claim(&self.identity, user);
+        scrub_deep_stack();
         let device = DeviceId::of(self.identity.identity_key());
         let reply = keys.write_reply(Nonce::random()?, &device, &claim);
         self.state.confirmed = Some(Confirmed { user: offered, keys });
@@ -292,19 +295,15 @@ impl Grant {
 }
 
 pub(super) fn write_code(identity: &IdentityKey, secret: &Secret<32>) -> String {
-    struct Code([u8; CODE_LEN]);
-    impl fmt::Display for Code {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            text::write(f, CODE_PREFIX, &self.0)
-        }
-    }
-    let mut code = Code([0; _]);
-    let (version, rest) = code.0.split_at_mut(1);
+    let mut code = Zeroizing::new([0; CODE_LEN]);
+    let (version, rest) = code.split_at_mut(1);
     let (key, place) = rest.split_at_mut(IdentityKey::LEN);
     version.copy_from_slice(&[VERSION]);
     key.copy_from_slice(&identity.to_bytes());
     place.copy_from_slice(secret.as_bytes());
-    code.to_string()
+    let text = text::secret(CODE_PREFIX, &*code, CODE_TEXT_LEN);
+    scrub_stack();
+    text
 }
 
 pub(super) fn read_code(code: &str) -> Result<(IdentityKey, Secret<32>), DeviceError> {
@@ -313,7 +312,9 @@ pub(super) fn read_code(code: &str) -> Result<(IdentityKey, Secret<32>), DeviceE
     check_version(&mut reader)?;
     let identity = reader.array::<{ IdentityKey::LEN }>().and_then(|key| IdentityKey::from_bytes(key));
     let identity = identity.map_err(bad_link)?;
-    Ok((identity, Secret::new(*reader.array().map_err(bad_link)?)))
+    let secret = Secret::new(*reader.array().map_err(bad_link)?);
+    scrub_stack();
+    Ok((identity, secret))
 }
 
 /// Who offers, and the keys of this link.
