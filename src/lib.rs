@@ -209,7 +209,7 @@
 //! | message with up to 217 bytes of content, padded as by default | 341 |
 //! | added to content without padding | 90; 124 with a codeword of the PQ ratchet |
 //! | added to every message until the first reply | 1,763 and the payload |
-//! | sealed session, nothing missing | 0.6 to 2.4 KB; each skipped message adds about 70 bytes |
+//! | sealed session, nothing missing | 0.6 to 2.7 KB; each skipped message adds about 70 bytes |
 //!
 //! # Features
 //!

@@ -11,7 +11,7 @@
 //! authenticated, the second puts into force what was derived, and cannot fail. So a forged message changes
 //! nothing, by type.
 //!
-//! State is of two kinds: *hot*, up to 2.4 KB that every message changes, and *cold*, the keys kept for
+//! State is of two kinds: *hot*, up to 2.7 KB that every message changes, and *cold*, the keys kept for
 //! messages that have not arrived, which most messages leave alone.
 //!
 //! Not its concern: handshake, padding, storage.

@@ -375,8 +375,8 @@ impl Session {
         Self::try_open(key, sealed, rng)
     }
 
-    /// Encrypts the hot half alone: what every message changes, 0.6 to 2.4 KB once established. The cold half
-    /// (keys of messages that have not arrived, up to 179 KiB) is [`seal_cold`](Self::seal_cold)'s.
+    /// Encrypts the hot half alone: what every message changes, 0.6 to 2.7 KB once established. The cold half
+    /// (keys of messages that have not arrived, up to 197 KiB) is [`seal_cold`](Self::seal_cold)'s.
     ///
     /// [`seal`](Self::seal) is simpler and does for most apps. The halves are for many messages a second, or large gaps
     /// in what arrives, when most messages change the hot half only. A new session writes both. Then, to save:
