@@ -94,9 +94,10 @@ fn every_call_is_one_commit() {
     assert!(matches!(n.of(0, "send", &mut alice, |it| send(it, &b)), Err(DeviceError::Missing(_))));
     n.of(1, "provide", &mut alice, |device| device.provide(&list).unwrap());
     n.of(0, "provide", &mut alice, |device| device.provide(&list[1..]).unwrap_err());
-    n.of(1, "unreachable", &mut alice, |device| device.unreachable(&bob.address()).unwrap());
+    n.of(1, "provide_bundle", &mut alice, |it| it.provide_bundle(&bob.address(), None).unwrap());
     assert!(matches!(n.of(0, "send", &mut alice, |it| send(it, &b)), Err(DeviceError::Unreachable)));
-    n.of(1, "provide", &mut alice, |it| it.provide(&server.bundle(&bob.address()).unwrap()).unwrap());
+    let bundle = server.bundle(&bob.address());
+    n.of(1, "provide_bundle", &mut alice, |it| it.provide_bundle(&bob.address(), bundle.as_deref()).unwrap());
     n.of(1, "send", &mut alice, |it| send(it, &b).unwrap());
     let drafts = [Draft::new(&b, b"one"), Draft::new(&b, b"two"), Draft::new(&b, b"three")];
     n.of(1, "send_many", &mut alice, |device| device.send_many(&drafts).unwrap());
@@ -181,7 +182,7 @@ fn three_calls_may_be_several_commits() {
     n.of(1 + 2, "set_settings", &mut alice, |device| device.set_settings(settings).unwrap());
     // A bundle that has expired is deleted; then the prekey is rotated.
     let bundle = server.bundle(&alice.address()).unwrap();
-    bob.device.provide(&bundle).unwrap();
+    bob.device.provide_bundle(&alice.address(), Some(&bundle)).unwrap();
     clock.advance(31 * DAY);
     n.of(1 + 1, "maintain", &mut bob, |device| device.maintain().unwrap());
     n.of(0, "maintain", &mut bob, |device| device.maintain().unwrap());

@@ -475,7 +475,10 @@ fn a_clock_once_ahead_does_not_stop_rotation() {
     let day = 24 * 60 * 60;
     let after = |days: u64| UnixTime::from_secs(NOW.as_secs() + days * day);
     pair.prekeys.rotate(&pair.bob, after(4_000)).unwrap();
-    let bundle = pair.bundle();
+    // Whoever took it did so under such a clock.
+    let bundle = pair.prekeys.bundle();
+    assert_eq!(bundle.clone().verify(NOW).err(), Some(Error::NotYetValid));
+    let bundle = bundle.verify(after(4_000)).unwrap();
     let under_way = [(); 2].map(|()| Session::initiate(&pair.alice, &bundle).unwrap().encrypt(b"").unwrap());
     assert!(pair.prekeys.rotation_due(NOW));
     pair.prekeys.rotate(&pair.bob, NOW).unwrap();

@@ -331,7 +331,8 @@ impl<S: Store> Work<'_, S> {
         }
         let publish = self.has_to_publish()?;
         // The device with the root key may have changed it, and not written since: it may even have taken this one out.
-        Ok(Tasks { publish, fetch: Missing { lists: vec![user], ..Missing::default() } })
+        // What is damaged has been counted before.
+        Ok(Tasks { publish, fetch: Missing { lists: vec![user], ..Missing::default() }, damaged: 0 })
     }
 
     /// Sends the list, with their certificates, to those of this user's devices that do not have it.

@@ -34,7 +34,10 @@ pub(crate) fn compute(
         part.ciphertext,
     );
     let Agreements { identity, signed, one_time, kem, initiator: stage2 } = agreements;
-    let stage1 = Stage1::new(&transcript, identity, signed, one_time.as_ref(), kem);
+    let copy = |secret: &Secret<32>| Secret::new(*secret.as_bytes());
+    let (one_time, kem) = (one_time.as_ref().map(copy), copy(kem));
+    let first = super::Agreements { identity: copy(identity), signed: copy(signed), one_time, kem };
+    let stage1 = Stage1::new(&transcript, &first);
     let named = stage1.open_identity(part.sealed_identity).map(|(named, _)| named);
     (named, stage1.finish(part.sealed_identity, initiator, stage2))
 }
@@ -52,13 +55,14 @@ pub(crate) fn initiate_as(
     let coins = crate::crypto::random::fill(rng).unwrap();
     let (peer, signed, one_time) = (bundle.identity_key(), bundle.signed_prekey(), bundle.one_time_prekey());
     let (ciphertext, kem) = one_time.map_or(signed.kem(), OneTimePreKey::kem).encapsulate(&coins);
-    let stage1 = Stage1::new(
-        &transcript_1(peer, signed, one_time, ephemeral.public(), &ciphertext),
-        &ephemeral.agree(peer.agreement()).unwrap(),
-        &ephemeral.agree(signed.agreement()).unwrap(),
-        one_time.map(|prekey| ephemeral.agree(prekey.agreement()).unwrap()).as_ref(),
-        &kem,
-    );
+    let agreements = super::Agreements {
+        identity: ephemeral.agree(peer.agreement()).unwrap(),
+        signed: ephemeral.agree(signed.agreement()).unwrap(),
+        one_time: one_time.map(|prekey| ephemeral.agree(prekey.agreement()).unwrap()),
+        kem,
+    };
+    let transcript = transcript_1(peer, signed, one_time, ephemeral.public(), &ciphertext);
+    let stage1 = Stage1::new(&transcript, &agreements);
     let mut sealed = [&name.to_bytes()[..], binding.as_bytes()].concat();
     let key = stage1.identity_key();
     let tag = aead::seal(key.as_bytes(), &ZERO_NONCE, &stage1.transcript, &mut sealed);
@@ -70,5 +74,5 @@ pub(crate) fn initiate_as(
         ciphertext: &ciphertext,
         sealed_identity: &sealed,
     };
-    (part.to_bytes(), stage1.finish(&sealed, name, stage2))
+    (part.to_bytes().unwrap(), stage1.finish(&sealed, name, stage2))
 }

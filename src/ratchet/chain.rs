@@ -108,7 +108,7 @@ impl<R> Chain<R> {
     /// Derives the key of message `number`, which is not behind, without changing anything. Of the messages
     /// skipped over, it keeps the keys of the newest, at most [`MAX_SKIPPED_KEYS`].
     pub(crate) fn look_ahead(&self, number: u32, max_skip: u32) -> Result<Ahead<R>, Error> {
-        let (before, skipped) = self.skip_to(number, max_skip)?;
+        let (before, skipped) = self.skip_to(number, max_skip, MAX_SKIPPED_KEYS)?;
         let (message_key, chain) = before.as_ref().unwrap_or(self).step().map_err(|_| Error::TooFarAhead)?;
         Ok(Ahead { chain, skipped, message_key })
     }
@@ -125,9 +125,15 @@ impl<R> Chain<R> {
         Ok(Ahead { chain, skipped: SkippedRun { keys, dropped_below: None }, message_key })
     }
 
-    /// Derives the keys of the messages before `end`. The chain at `end`, unless it is there already.
-    pub(crate) fn skip_to(&self, end: u32, max_skip: u32) -> Result<(Option<Self>, SkippedRun<R>), Error> {
-        let first_kept = end - end.saturating_sub(self.next).min(MAX_SKIPPED_KEYS as u32);
+    /// Derives the keys of the messages before `end`, and keeps the newest, at most `keep`. The chain at `end`, unless it is
+    /// there already.
+    pub(crate) fn skip_to(
+        &self,
+        end: u32,
+        max_skip: u32,
+        keep: usize,
+    ) -> Result<(Option<Self>, SkippedRun<R>), Error> {
+        let first_kept = end - end.saturating_sub(self.next).min(keep.min(MAX_SKIPPED_KEYS) as u32);
         let (chain, keys) = self.skip(end, max_skip, |number| number >= first_kept)?;
         Ok((chain, SkippedRun { keys, dropped_below: (first_kept > self.next).then_some(first_kept) }))
     }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "std")]
 use super::header::HeaderKeys;
 use super::{
-    HeaderKey, MAX_CLOSED_CHAINS, MAX_LATE, MAX_LATE_TURNS, MAX_SKIP, NextHeaderKey, RootKey,
+    HeaderKey, MAX_CLOSED_CHAINS, MAX_LATE, MAX_LATE_TURNS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey, RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
     header::SealedHeader,
 };
@@ -147,7 +147,7 @@ struct NewTurn {
 }
 
 /// KDF_RK_HE: (RK, CK, NHK) = HKDF(salt RK, ikm DH output), 96 bytes.
-fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
+pub(super) fn root_step(root: &RootKey, agreement: &Secret<32>) -> (RootKey, Chain<Ec>, NextHeaderKey) {
     trace!("DH", agreement.as_bytes());
     let derived: Secret<96> = kdf::derive(root.as_bytes(), agreement.as_bytes(), Label::EC_ROOT, [&[], &[]]);
     let [root, chain_key, next_header_key] = kdf::split(&derived);
@@ -231,8 +231,10 @@ impl NewTurn {
         let sequence = sequence.ok_or(Error::TooFarAhead)?;
         let (root, chain, next_receiving_header_key) = root_step(root, &own.agree(&header.ratchet_key)?);
         let ahead = chain.look_ahead(header.message_number, MAX_SKIP)?;
+        // More would give way to those of the new chain at once.
+        let room = MAX_SKIPPED_KEYS.saturating_sub(ahead.skipped.keys.len());
         let ended = ending.map(|ending| {
-            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP).map_or(
+            ending.chain.skip_to(header.previous_chain_length, MAX_SKIP, room).map_or(
                 // Too much to go through: the rest of the chain is given up, the message is not.
                 Ended::Abandoned,
                 |(_, skipped)| Ended::Skipped(skipped),

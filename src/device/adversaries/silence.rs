@@ -22,7 +22,12 @@ fn a43_a_weak_prekey_of_a_linked_device_does_not_stop_messages() {
     let clock = Clock::new();
     let (mut alice, mut stolen, mut bob) = acquainted(&clock);
     let (b, address) = (bob.user(), stolen.address());
-    alice.run(|work, _, _| work.suspect(&address.device, Suspicion::Broken)).unwrap();
+    alice
+        .run(|work, _, _| {
+            work.peer(&address.device)?.change().unwrap().suspicion = Suspicion::Broken;
+            Ok(())
+        })
+        .unwrap();
     let bundle = weak_bundle(&mut stolen);
     let outcome = alice.provide_bundle(&address, Some(&bundle.to_bytes())).unwrap();
     assert_eq!(outcome, BundleOutcome::Unusable(crate::Error::InvalidKey));

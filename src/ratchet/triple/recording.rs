@@ -106,7 +106,7 @@ fn broken(recording: &Recording, kem: Secret<32>) -> Found {
     let mut next: [Option<NextHeaderKey>; 2] =
         [Some(secrets.responder_header_key), Some(secrets.initiator_header_key)];
     let mut sending: [Option<(HeaderKey, Chain<Ec>)>; 2] = [None, None];
-    let (_, [initiators, responders]) = pq::root_step(&[0; 32], secrets.pq_root.as_bytes(), Label::PQ_START);
+    let (_, [initiators, responders]) = pq::root_step(&[0; 32], secrets.pq_secret.as_bytes(), Label::PQ_START);
     let mut pq = [responders, initiators].map(Chain::<Pq>::new);
     for sent in wire {
         let side = usize::from(sent.by_initiator);
@@ -124,7 +124,7 @@ fn broken(recording: &Recording, kem: Secret<32>) -> Found {
         let header = Header::from_bytes(&bytes).unwrap();
         // Later epochs have secrets of their own. He tries what he has.
         let number = header.pq_message_number;
-        let Ok(ahead) = pq[side].look_ahead(number, u32::MAX, 0) else { continue };
+        let Ok(ahead) = pq[side].look_ahead_for(number, u32::MAX, |_| false) else { continue };
         if header.pq_epoch == 0 {
             pq[side] = ahead.chain;
         }
