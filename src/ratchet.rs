@@ -61,7 +61,7 @@ pub(crate) const MAX_SKIP: u32 = 25_000;
 pub(crate) const MAX_PQ_SKIP: u32 = 1 << 18;
 
 /// How many PQ epochs, the newest included, keep their receiving chain while messages are missing. An epoch takes 15 messages in
-/// turn with short texts, 9 from 217 bytes on, and 7 at the least: enough for what is 1,700 messages late.
+/// turn with short texts, 9 with 480 bytes, and 7 at the least: enough for what is 1,700 messages late.
 pub(crate) const MAX_PQ_EPOCHS: usize = 256;
 
 /// How many skipped message keys of each kind a session keeps; beyond, the oldest go.

@@ -134,7 +134,7 @@ fn foreign_peers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "malformed bytes",
         ),
         ("a forged bundle", [framed(&list), altered(&bundle)].concat(), no_protocol),
-        ("an expired bundle", [framed(&list), framed(&expired)].concat(), "expired"),
+        ("an expired bundle", [framed(&list), framed(&expired)].concat(), no_protocol),
     ]
 }
 

@@ -34,6 +34,9 @@ fn tables(store: &TestStore) -> Vec<usize> {
     (0..=20).map(|table| store.count(table)).collect()
 }
 
+/// How a device comes into a store.
+type Way<'a> = &'a dyn Fn(&TestStore) -> Device<TestStore>;
+
 /// A person begins to link a device, and then makes a new user on it, or restores one.
 #[test]
 fn a_linking_given_up_leaves_nothing() {
@@ -44,7 +47,7 @@ fn a_linking_given_up_leaves_nothing() {
     let restore = |store: &TestStore| {
         Device::restore(store.clone(), clock.config(), &backup, &BackupLock::Key(&key), None).unwrap()
     };
-    let ways: [&dyn Fn(&TestStore) -> Device<TestStore>; 2] = [&create, &restore];
+    let ways: [Way<'_>; 2] = [&create, &restore];
     for way in ways {
         let (store, fresh) = (TestStore::default(), TestStore::default());
         let mut link = Link::begin(store.clone(), clock.config()).unwrap();

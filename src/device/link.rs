@@ -396,8 +396,9 @@ impl<S: Store> Device<S> {
         self.run(|work, context, _| work.approve_link(context, reply, &contacts))
     }
 
-    /// Takes a device out of the user's list. Its sessions end here at once, and everywhere else with the next message
-    /// from here; the list is to be [published](Self::publication).
+    /// Takes a device out of the user's list. Its sessions end here at once, with what waits for it in the outbox, and
+    /// everywhere else with the next message from here; the list is to be [published](Self::publication). (Better on top of
+    /// the newest one: see [`approve_link`](Self::approve_link).)
     ///
     /// # Errors
     /// [`DeviceError::NoRootKey`]; [`DeviceError::UnknownDevice`], also for this device; [`DeviceError::Store`].

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Context, DeviceError, MessageId, Missing, Outgoing,
-    content::{Body, Place, StreamId},
+    content::{Body, MAX_NUMBERS, Place, StreamId},
     records::{PeerRecord, ResendRecord, Standing, Table},
     work::Work,
 };
@@ -106,7 +106,7 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
-    /// Sends again what a device has asked for, and is kept for it.
+    /// Sends again what a device has asked for, and is kept for it: no more at once than is asked for in one message.
     pub(super) fn answer(
         &mut self,
         context: &Context<'_>,
@@ -117,8 +117,9 @@ impl<S: Store> Work<'_, S> {
             return Ok(sent);
         }
         let resend = self.me()?.get().is_some_and(|me| me.settings.resend);
-        let asked = self.peer(device)?.change().map(|peer| std::mem::take(&mut peer.asked));
-        for place in &asked.into_iter().flatten().collect::<BTreeSet<_>>() {
+        let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
+        let asked: BTreeSet<_> = peer.asked.drain(..peer.asked.len().min(MAX_NUMBERS)).collect();
+        for place in &asked {
             let name = resend_name(device, place);
             let kept = match self.read::<ResendRecord>(&name) {
                 Err(DeviceError::Damaged) => None,

@@ -120,9 +120,9 @@ impl<R> Chain<R> {
         max_skip: u32,
         is_kept: impl FnMut(u32) -> bool,
     ) -> Result<Ahead<R>, Error> {
-        let (before, keys) = self.skip(number, max_skip, is_kept)?;
+        let (before, skipped) = self.skip(number, max_skip, is_kept)?;
         let (message_key, chain) = before.as_ref().unwrap_or(self).step().map_err(|_| Error::TooFarAhead)?;
-        Ok(Ahead { chain, skipped: SkippedRun { keys, dropped_below: None }, message_key })
+        Ok(Ahead { chain, skipped, message_key })
     }
 
     /// Derives the keys of the messages before `end`, and keeps the newest, at most `keep`. The chain at `end`, unless it is
@@ -134,8 +134,9 @@ impl<R> Chain<R> {
         keep: usize,
     ) -> Result<(Option<Self>, SkippedRun<R>), Error> {
         let first_kept = end - end.saturating_sub(self.next).min(keep.min(MAX_SKIPPED_KEYS) as u32);
-        let (chain, keys) = self.skip(end, max_skip, |number| number >= first_kept)?;
-        Ok((chain, SkippedRun { keys, dropped_below: (first_kept > self.next).then_some(first_kept) }))
+        let (chain, mut skipped) = self.skip(end, max_skip, |number| number >= first_kept)?;
+        skipped.dropped_below = (first_kept > self.next).then_some(first_kept);
+        Ok((chain, skipped))
     }
 
     fn skip(
@@ -143,24 +144,24 @@ impl<R> Chain<R> {
         end: u32,
         max_skip: u32,
         mut is_kept: impl FnMut(u32) -> bool,
-    ) -> Result<(Option<Self>, Vec<(u32, Box<MessageKey<R>>)>), Error> {
+    ) -> Result<(Option<Self>, SkippedRun<R>), Error> {
         if end.saturating_sub(self.next) > max_skip {
             return Err(Error::TooFarAhead);
         }
-        let mut keys = Vec::new();
+        let mut skipped = SkippedRun { keys: Vec::new(), dropped_below: None };
         let mut chain: Option<Self> = None;
         for number in self.next..end {
             let at = chain.as_ref().unwrap_or(self);
             if is_kept(number) {
                 let (message_key, stepped) = at.step()?;
-                keys.push((number, Box::new(message_key)));
+                skipped.keys.push((number, Box::new(message_key)));
                 chain = Some(stepped);
             } else {
                 let key = kdf::chain_skip(at.key.as_bytes(), &number.to_be_bytes());
                 chain = Some(Self { key, next: number + 1, role: PhantomData });
             }
         }
-        Ok((chain, keys))
+        Ok((chain, skipped))
     }
 
     fn step(&self) -> Result<(MessageKey<R>, Self), Error> {

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "std")]
 use super::header::HeaderKeys;
 use super::{
-    HeaderKey, MAX_CLOSED_CHAINS, MAX_LATE, MAX_LATE_TURNS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey, RootKey,
+    HeaderKey, MAX_CLOSED_CHAINS, MAX_LATE, MAX_LATE_TURNS, MAX_SKIP, MAX_SKIPPED_KEYS, NextHeaderKey,
+    RootKey,
     chain::{Chain, Ec, MessageKey, SkippedRun},
     header::SealedHeader,
 };

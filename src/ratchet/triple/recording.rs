@@ -106,7 +106,8 @@ fn broken(recording: &Recording, kem: Secret<32>) -> Found {
     let mut next: [Option<NextHeaderKey>; 2] =
         [Some(secrets.responder_header_key), Some(secrets.initiator_header_key)];
     let mut sending: [Option<(HeaderKey, Chain<Ec>)>; 2] = [None, None];
-    let (_, [initiators, responders]) = pq::root_step(&[0; 32], secrets.pq_secret.as_bytes(), Label::PQ_START);
+    let (_, [initiators, responders]) =
+        pq::root_step(&[0; 32], secrets.pq_secret.as_bytes(), Label::PQ_START);
     let mut pq = [responders, initiators].map(Chain::<Pq>::new);
     for sent in wire {
         let side = usize::from(sent.by_initiator);
