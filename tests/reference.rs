@@ -14,9 +14,9 @@
 //! | `session.rs` | 9 to 11: sending, receiving, which session is sent on |
 //! | `notes.rs` | what happened, for the tests |
 //!
-//! `lockstep/` drives both: `world.rs` runs every operation twice and compares, `schedule.rs` draws what people and network do,
-//! `hostile.rs` is a peer that breaks the rules, `limits.rs` and `beginnings.rs` go where chance does not, `vectors.rs` has
-//! the reference alone replay the frozen transcripts.
+//! `lockstep/` drives both: `world.rs` and `keys.rs` run every operation twice and compare, `schedule.rs` draws what people and
+//! network do, `hostile.rs` is a peer that breaks the rules. Where chance does not go: `bundles.rs`, `beginnings.rs`, `numbers.rs`,
+//! `stores.rs`, `bodies.rs`. In `vectors.rs` the reference alone replays the frozen transcripts.
 //!
 //! Not driven: the ends of the u32 counters, which no test reaches by sending.
 //!
@@ -55,9 +55,14 @@ mod reference {
 #[path = "lockstep"]
 mod lockstep {
     mod beginnings;
+    mod bodies;
+    mod bundles;
     mod hostile;
-    mod limits;
+    mod keys;
+    mod numbers;
+    mod pair;
     pub mod schedule;
+    mod stores;
     mod vectors;
     pub mod world;
 }

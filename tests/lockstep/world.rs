@@ -5,15 +5,13 @@ use std::{collections::VecDeque, convert::Infallible};
 
 use chacha20::ChaCha20Rng;
 use rand::{Rng, RngExt, SeedableRng, TryCryptoRng, TryRng};
-use subrosa::{
-    Error, IdentityKeyPair, MessageKind, PreKeyBundle, PreKeys, Session as Ours, StorageKey, UnixTime,
-};
+use subrosa::{Error, IdentityKeyPair, MessageKind, PreKeys, Session as Ours, StorageKey, UnixTime};
 
 use crate::reference::{
     chain::Chain,
-    encoding::{Padding, kind},
+    encoding::{Padding, Reader, kind},
     notes::{self, Tally, note},
-    prekeys::{Bundle, Identity, Prekeys},
+    prekeys::{Identity, Prekeys},
     primitives::{Key, Refusal, Tape},
     session::Session as Model,
 };
@@ -45,7 +43,7 @@ pub struct Both {
 
 impl Both {
     /// What can be seen of a session is the same.
-    fn compare(&self) {
+    pub fn compare(&self) {
         let Self { ours, model } = self;
         assert_eq!(ours.id().to_bytes(), model.id);
         assert_eq!(ours.peer_identity().to_bytes(), model.peer);
@@ -71,8 +69,8 @@ pub struct Stored {
 }
 
 pub struct Person {
-    identity: (IdentityKeyPair, Identity),
-    prekeys: (PreKeys, Prekeys),
+    pub identity: (IdentityKeyPair, Identity),
+    pub prekeys: (PreKeys, Prekeys),
     /// With everybody. The last one with a peer is the one that is sent on.
     pub sessions: Vec<Both>,
     pub stored: Vec<Stored>,
@@ -109,7 +107,7 @@ fn storage_key() -> StorageKey {
 }
 
 /// The same content, or the same error.
-fn same<A, B>(
+pub fn same<A, B>(
     ours: Result<A, Error>,
     model: Result<B, Refusal>,
     equal: impl Fn(&A, &B) -> bool,
@@ -126,8 +124,13 @@ fn same<A, B>(
     }
 }
 
+pub fn noted<T>(what: &str, result: Result<T, Refusal>) -> Result<T, Refusal> {
+    note(result.as_ref().err().map_or(what.into(), |refusal| format!("{what}: {refusal:?}")));
+    result
+}
+
 /// Both have drawn the same.
-fn alike(tapes: &[Tape; 2]) {
+pub fn alike(tapes: &[Tape; 2]) {
     assert_eq!(tapes[0].drawn(), tapes[1].drawn(), "one draws more than the other");
 }
 
@@ -181,50 +184,10 @@ impl World {
     }
 
     /// The same randomness for both: so many times 32 bytes at most.
-    fn tapes(&mut self, draws: usize) -> [Tape; 2] {
+    pub fn tapes(&mut self, draws: usize) -> [Tape; 2] {
         let mut bytes = vec![0; 32 * draws];
         self.randomness.fill_bytes(&mut bytes);
         [Tape::new(bytes.clone()), Tape::new(bytes)]
-    }
-
-    /// `who`'s next bundle, with a one-time prekey if one is wanted and left.
-    pub fn bundle(&mut self, who: usize, one_time: bool) -> Vec<u8> {
-        let person = &mut self.people[who];
-        let (ours, model) = &mut person.prekeys;
-        let bundles = if one_time {
-            (ours.bundle(), model.bundle())
-        } else {
-            let signed = ours.signed_prekey();
-            (PreKeyBundle::new(*person.identity.0.identity_key(), signed, None), model.bundle_with(None))
-        };
-        let bytes = bundles.0.to_bytes();
-        assert!(bytes == bundles.1.to_bytes(), "bundles differ");
-        assert_eq!(ours.not_handed_out(), model.not_handed_out());
-        person.bundles.push(bytes.clone());
-        bytes
-    }
-
-    /// Reads a bundle, verifies it, and initiates with it. The session's place, if it is one.
-    pub fn initiate(&mut self, who: usize, bundle: &[u8], payload: &[u8]) -> Result<usize, Refusal> {
-        let now = self.now;
-        let read = same(PreKeyBundle::from_bytes(bundle), Bundle::read(bundle), |ours, model| {
-            ours.to_bytes() == bundle && model.to_bytes() == bundle
-        });
-        let (ours, model) = read.inspect_err(|refusal| note(format!("bundle: {refusal:?}")))?;
-        let verified = same(ours.verify(UnixTime::from_secs(now)), model.verify(now), |_, ()| true);
-        let (ours, ()) = verified.inspect_err(|refusal| note(format!("bundle: {refusal:?}")))?;
-        let mut tapes = self.tapes(2);
-        let identity = &self.people[who].identity;
-        let ours = Ours::initiate_with_rng(&identity.0, &ours, payload, &mut tapes[0]);
-        let model = Model::initiate(&identity.1, &model, payload, &mut tapes[1]);
-        alike(&tapes);
-        let initiated = same(ours, model, |_, _| true);
-        let (ours, model) = initiated.inspect_err(|refusal| note(format!("initiate: {refusal:?}")))?;
-        let sessions = &mut self.people[who].sessions;
-        sessions.push(Both { ours, model });
-        sessions[sessions.len() - 1].compare();
-        note("initiate");
-        Ok(sessions.len() - 1)
     }
 
     pub fn set_padding(&mut self, who: usize, session: usize, padding: Padding) {
@@ -244,13 +207,7 @@ impl World {
         alike(&tapes);
         let sealed = same(ours, model, |ours, model| ours == model);
         both.compare();
-        match sealed {
-            Ok((sealed, _)) => Ok(sealed),
-            Err(refusal) => {
-                note(format!("encrypt: {refusal:?}"));
-                Err(refusal)
-            }
-        }
+        noted("encrypt", sealed).map(|(sealed, _)| sealed)
     }
 
     /// In this session alone.
@@ -261,25 +218,18 @@ impl World {
         let results = (both.ours.decrypt(message), both.model.decrypt(message));
         let read = same(results.0, results.1, |ours, model| ours == model);
         both.compare();
-        match read {
-            Ok((content, _)) => {
-                note("decrypt");
-                Ok(content)
-            }
-            Err(refusal) => {
-                note(format!("decrypt: {refusal:?}"));
-                assert!(
-                    before.is_none_or(|before| before == both.ours.seal(&storage_key())),
-                    "a refused message changed the state"
-                );
-                Err(refusal)
-            }
+        if let (Some(before), Err(_)) = (before, &read) {
+            assert!(before == both.ours.seal(&storage_key()), "a refused message changed the state");
         }
+        noted("decrypt", read).map(|(content, _)| content)
     }
 
     /// As an application does: all sessions, then `accept` (section 11). The session that it is for, and the content.
     pub fn deliver(&mut self, who: usize, message: &[u8]) -> Result<(usize, Vec<u8>), Refusal> {
-        let initial = message.first() == Some(&kind::INITIAL_MESSAGE);
+        let kinds = [kind::INITIAL_MESSAGE, kind::RATCHET_MESSAGE];
+        let kind = same(MessageKind::of(message), Reader::new(message).kind(&kinds), |ours, model| {
+            (*ours == MessageKind::Initial) == (*model == kind::INITIAL_MESSAGE)
+        });
         for session in (0..self.people[who].sessions.len()).rev() {
             match self.decrypt(who, session, message) {
                 Err(Refusal::UnknownSession) => {}
@@ -287,11 +237,8 @@ impl World {
                 Ok(content) => return Ok((self.follow(who, session, message), content)),
             }
         }
-        let accepted = self.accept(who, message);
-        if !initial && !message.is_empty() && message[0] == kind::RATCHET_MESSAGE {
-            assert!(matches!(accepted, Err(Refusal::UnknownSession | Refusal::Malformed)));
-        }
-        let content = accepted?;
+        let content = self.accept(who, message)?;
+        assert!(kind.is_ok_and(|(kind, _)| kind == MessageKind::Initial));
         Ok((self.follow(who, 0, message), content))
     }
 
@@ -312,19 +259,11 @@ impl World {
             model.map(|accepted| (accepted.content, accepted.payload, accepted.session)),
             |ours, model| ours.0 == model.0 && ours.1 == model.1,
         );
-        match accepted {
-            Ok(((content, _, ours), (_, _, model))) => {
-                note("accept");
-                let both = Both { ours, model };
-                both.compare();
-                self.people[who].sessions.insert(0, both);
-                Ok(content)
-            }
-            Err(refusal) => {
-                note(format!("accept: {refusal:?}"));
-                Err(refusal)
-            }
-        }
+        let ((content, _, ours), (_, _, model)) = noted("accept", accepted)?;
+        let both = Both { ours, model };
+        both.compare();
+        self.people[who].sessions.insert(0, both);
+        Ok(content)
     }
 
     /// Rule 2 of section 11. Where the session is then.
@@ -381,22 +320,5 @@ impl World {
         both.model = both.model.reopened(&mut tapes[1]);
         alike(&tapes);
         both.compare();
-    }
-
-    /// What an app does with prekeys once a day.
-    pub fn maintain(&mut self, who: usize, refill: u16, rotate: bool) {
-        let (now, mut tapes) = (self.now, self.tapes(1 + usize::from(refill)));
-        let Person { identity, prekeys: (ours, model), .. } = &mut self.people[who];
-        let due = model.rotation_due(now);
-        assert_eq!(ours.rotation_due(UnixTime::from_secs(now)), due);
-        if due || rotate {
-            note("a signed prekey is replaced");
-            ours.rotate_with_rng(&identity.0, UnixTime::from_secs(now), &mut tapes[0]).unwrap();
-            model.rotate(&identity.1, now, &mut tapes[1]);
-        }
-        ours.refill_with_rng(&identity.0, refill, &mut tapes[0]).unwrap();
-        model.refill(&identity.1, refill.into(), &mut tapes[1]);
-        alike(&tapes);
-        assert_eq!(ours.not_handed_out(), model.not_handed_out());
     }
 }

@@ -232,9 +232,12 @@ impl Ec {
 
     /// Under NHKr.
     fn receive_next(&mut self, header: &Header) -> Result<EcKey, Refusal> {
+        if self.received == 1 << 32 {
+            return Err(Refusal::TooFarAhead);
+        }
         let (private, _) = self.own.unwrap();
         let dh = x25519(&private, &header.ratchet_key).ok_or(Refusal::InvalidKey)?;
-        if header.n > MAX_SKIP || self.received == 1 << 32 {
+        if header.n > MAX_SKIP {
             return Err(Refusal::TooFarAhead);
         }
         let mut keep_pq = MAX_SKIPPED;
