@@ -12,18 +12,52 @@ fn main() -> io::Result<()> {
     messages()?;
     sealed()?;
     devices()?;
+    insides()?;
+    peers()?;
     conversations()
 }
 
-/// A byte that chooses the call, and what it is given.
+/// Of the sixteen steps the first ones, with their fields.
 fn devices() -> io::Result<()> {
-    let bundle = FIXTURE.bundles[0].to_bytes();
-    write("device", "bundle", &[&[2], &bundle[..]].concat())?;
-    for (index, initial) in FIXTURE.initial.iter().enumerate() {
-        write("device", &format!("initial_{index}"), &[&[0x80], &initial.message.bytes[..]].concat())?;
+    let step = |kind: u64, fields: &[u8]| [&[1], &choice(kind, 16)[..], fields].concat();
+    let say = |from: u8, to: u8| step(0, &[from, to, 9]);
+    let push = |of: u8, lost: u8| step(2, &[of, lost, 0, 0]);
+    let poll = |of: u8, twice: u8| step(3, &[&[of, 0, twice, 0][..], &choice(0, 3)].concat());
+    let (restart, maintain, snapshot, put_back) = (7, 9, 11, 12);
+    let turn = [say(0, 1), push(0, 0), poll(2, 0), say(2, 0), push(2, 0), poll(0, 0), poll(1, 0)].concat();
+    write("device", "turns", &turn.repeat(2))?;
+    let lossy = [say(0, 1), say(0, 1), push(0, 1), poll(2, 1), say(2, 0), push(2, 2), poll(1, 0)].concat();
+    write("device", "lossy", &lossy)?;
+    let apps = [step(restart, &[0]), step(maintain, &[1]), turn.clone(), step(restart, &[2])].concat();
+    write("device", "apps", &apps)?;
+    let disks = [step(snapshot, &[2]), turn.clone(), step(put_back, &[2]), turn.clone()].concat();
+    write("device", "disks", &disks)?;
+    let failing = [step(13, &[0, 9, 1]), turn.clone(), step(13, &[2, 3, 0]), turn].concat();
+    write("device", "failing", &failing)
+}
+
+/// Peers that talk, as they should, to begin with.
+fn peers() -> io::Result<()> {
+    for begins in [0, 1] {
+        let talk = [&[1][..], &choice(0, 8), &[20]].concat();
+        let script = [&choice(0, 3)[..], &[begins], &talk.repeat(2)].concat();
+        write("hostile", &format!("talk_{begins}"), &script)?;
     }
-    for (call, name) in [(0, "message"), (3, "reply"), (4, "offer"), (6, "backup")] {
-        write("device", name, &[&[call, 0x21], &[1; 200][..]].concat())?;
+    let begin = [&[1][..], &choice(2, 9), &[0, 0, 0, 0, 0, 1]].concat();
+    let honest = [&[1][..], &choice(8, 9)].concat();
+    let answered = [&[1][..], &choice(4, 9), &[0, 0]].concat();
+    write("liar", "honest", &[&begin[..], &honest, &answered, &honest].concat())
+}
+
+/// Each genuine value in each place.
+fn insides() -> io::Result<()> {
+    for (place, name) in (0..).zip(["backup", "offer", "reply", "grant", "text", "payload", "content"]) {
+        for original in 0..5 {
+            // Which prefix, and in which case.
+            let fields = if name == "text" { &[original, 0][..] } else { &[] };
+            let prefix = [&choice(place, 7), fields].concat();
+            write("inside", &format!("{name}_{original}"), &flipped_by(&prefix, original, 0))?;
+        }
     }
     Ok(())
 }
@@ -56,6 +90,12 @@ fn decode() -> io::Result<()> {
     if let Ok((_, commitment)) = SasInitiator::begin_with_rng(&alice, &bob, &mut rng(6)) {
         write("decode", "commitment", &commitment)?;
     }
+    // A record of a passphrase, with the least that is allowed, and with too much.
+    for (name, memory) in [("passphrase", 19_456_u32), ("passphrase_bomb", u32::MAX)] {
+        let numbers = [memory.to_be_bytes(), [0, 0, 0, 1], [0, 0, 0, 1]].concat();
+        write("decode", name, &[&[1], &[2; 16][..], &numbers, &[3; 32]].concat())?;
+    }
+    write("decode", "list", &subrosa_fuzz::a_list())?;
     let head =
         [&[0x71][..], &[7; 32], &70_000_u64.to_be_bytes(), &[8; 32], &65_536_u32.to_be_bytes()].concat();
     write("decode", "attachment", &[&head[..], b"\x09image/png\x08rose.png\0\0\0\x02\xff\xd8"].concat())?;
@@ -81,11 +121,11 @@ fn messages() -> io::Result<()> {
 fn sealed() -> io::Result<()> {
     let [_, (hot, cold)] = &FIXTURE.halves;
     let kinds: [(&str, Vec<u8>, &[u8]); 5] = [
-        ("identity", choice(0, 5).to_vec(), &FIXTURE.identity),
-        ("prekeys", choice(1, 5).to_vec(), &FIXTURE.prekeys),
-        ("session", choice(2, 5).to_vec(), &FIXTURE.scenes[0].sealed),
-        ("hot_half", [&choice(3, 5)[..], &[1]].concat(), hot),
-        ("cold_half", [&choice(4, 5)[..], &[1]].concat(), cold),
+        ("identity", choice(0, 7).to_vec(), &FIXTURE.identity),
+        ("prekeys", choice(1, 7).to_vec(), &FIXTURE.prekeys),
+        ("session", choice(2, 7).to_vec(), &FIXTURE.scenes[0].sealed),
+        ("hot_half", [&choice(3, 7)[..], &[1]].concat(), hot),
+        ("cold_half", [&choice(4, 7)[..], &[1]].concat(), cold),
     ];
     for (name, kind, bytes) in kinds {
         let original = FIXTURE.sealed().iter().position(|sealed| *sealed == bytes).unwrap_or_default();
@@ -124,7 +164,7 @@ fn write(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 // What follows writes what `derive(Arbitrary)` reads.
 
-/// A step of a conversation: of the nine kinds those that the seeds need.
+/// A step of a conversation: of the eleven kinds those that the seeds need.
 #[derive(Clone, Copy)]
 enum Step {
     Send(u64),
@@ -151,7 +191,7 @@ impl Step {
             Repeat(side, index) => (3, side, vec![index]),
             Restart(side, halves) => (7, side, vec![halves]),
         };
-        [&[1], &choice(kind, 9)[..], &choice(side, 2), &fields].concat()
+        [&[1], &choice(kind, 11)[..], &choice(side, 2), &fields].concat()
     }
 }
 
@@ -167,5 +207,9 @@ fn made_up(prefix: &[u8], bytes: &[u8]) -> Vec<u8> {
 
 /// `Forgery::Edited` with one `Edit::Flip` at the 30th byte.
 fn flipped(prefix: &[u8], original: u8) -> Vec<u8> {
-    [prefix, &choice(0, 2), &[original, 1], &choice(0, 6), &[30, 0, 1], &[0]].concat()
+    flipped_by(prefix, original, 1)
+}
+
+fn flipped_by(prefix: &[u8], original: u8, mask: u8) -> Vec<u8> {
+    [prefix, &choice(0, 2), &[original, 1], &choice(0, 6), &[30, 0, mask], &[0]].concat()
 }

@@ -229,6 +229,7 @@ impl Store for TestStore {
 }
 
 /// What a server has of one device.
+#[derive(Clone)]
 struct Stock {
     identity_key: IdentityKey,
     signed_prekey: SignedPreKey,
@@ -238,7 +239,7 @@ struct Stock {
 }
 
 /// Lists, bundles and mailboxes. It believes nobody, and nobody believes it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Server {
     lists: BTreeMap<UserId, (u32, Vec<u8>)>,
     stocks: BTreeMap<DeviceId, Stock>,

@@ -85,7 +85,7 @@ impl Braid {
         key
     }
 
-    fn mac_hdr(&self, header: &[u8]) -> Key {
+    pub fn mac_hdr(&self, header: &[u8]) -> Key {
         hmac(&self.mac, &cat(&[label::KEM_HEADER, &self.e(), header]))
     }
 
