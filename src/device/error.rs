@@ -5,8 +5,9 @@ use std::fmt;
 use crate::{Address, Error, UserId, store::StoreError};
 
 /// Why a call of a [`Device`](crate::Device) failed. Whatever it was, nothing has changed: not in the store, not in the
-/// sessions, and nothing is to be sent. (The one exception is a mark that a session may be broken, which
-/// [`Device::receive`](crate::Device::receive) may leave.)
+/// sessions, and nothing is to be sent. (But for a mark that a session may be broken, which
+/// [`Device::receive`](crate::Device::receive) may leave, and for what an expired list still
+/// [shows](crate::Device::provide).)
 ///
 /// | error | |
 /// |---|---|
