@@ -39,9 +39,11 @@ fn devices() -> io::Result<()> {
 /// Peers that talk, as they should, to begin with.
 fn peers() -> io::Result<()> {
     for begins in [0, 1] {
-        let talk = [&[1][..], &choice(0, 8), &[20]].concat();
-        let script = [&choice(0, 3)[..], &[begins], &talk.repeat(2)].concat();
-        write("hostile", &format!("talk_{begins}"), &script)?;
+        let talk = [&[1][..], &choice(0, 9), &[20]].concat();
+        let script = |steps: &[u8]| [&choice(0, 3)[..], &[begins], steps].concat();
+        write("hostile", &format!("talk_{begins}"), &script(&talk.repeat(2)))?;
+        let pretend = [&[1][..], &choice(8, 9), &[20, 0]].concat();
+        write("hostile", &format!("pretend_{begins}"), &script(&pretend))?;
     }
     let begin = [&[1][..], &choice(2, 9), &[0, 0, 0, 0, 0, 1]].concat();
     let honest = [&[1][..], &choice(8, 9)].concat();

@@ -77,6 +77,11 @@ pub enum Step<'a> {
     Unpadded {
         whether: bool,
     },
+    /// Both write in turn, and the peer's KEM key has a header that is good and a vector that is not valid.
+    Pretend {
+        turns: u8,
+        fill: u8,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -205,7 +210,10 @@ static BEGINNINGS: LazyLock<[(Vec<u8>, Peer); 2]> = LazyLock::new(|| {
     let (mallory, tape, rng) = (users::identity(9), &mut tape(500), &mut rng(30));
     let mut peer = Peer::initiate(&mallory, &VICTIM.bundle, b"", tape).expect("a good bundle");
     let mut prekeys = PreKeys::open(&FIXTURE.key, &VICTIM.prekeys).expect("sealed under this key");
-    let first = peer.encrypt(b"first", tape).expect("room");
+    // Without codewords: they can still be of any key.
+    let mut draft = peer.draft(b"first", tape).expect("room");
+    draft.body = write_body(b"first", &None, peer.padding);
+    let first = draft.seal();
     let accepted = Session::accept_with_rng(&VICTIM.identity, &mut prekeys, &first, rng).expect("honest");
     let accepted = (accepted.session.seal(&FIXTURE.key), peer);
 
@@ -247,6 +255,8 @@ struct World {
     honest: bool,
     /// Codewords of an invalid key so far.
     invalid: u16,
+    /// Whether the peer makes the first key pair, and nothing was sent so far.
+    first: bool,
 }
 
 impl World {
@@ -263,10 +273,12 @@ impl World {
             in_step: true,
             honest: true,
             invalid: 0,
+            first: !victim_begins,
         }
     }
 
     fn step(&mut self, step: Step<'_>) {
+        self.first &= matches!(step, Step::Pretend { .. });
         match step {
             Step::Talk { turns } => {
                 for _ in 0..turns % MAX_TURNS {
@@ -274,6 +286,7 @@ impl World {
                     self.answer(20);
                 }
             }
+            Step::Pretend { turns, fill } => self.pretend(turns % MAX_TURNS, fill),
             Step::Say(say) => self.say(&say),
             Step::Late { index } => {
                 if let Some(place) = usize::from(index).checked_rem(self.late.len()) {
@@ -296,6 +309,16 @@ impl World {
                 self.peer.padding = if whether { Padding::None } else { Padding::Buckets };
             }
         }
+    }
+
+    fn pretend(&mut self, turns: u8, fill: u8) {
+        let first = std::mem::take(&mut self.first) && turns > 12;
+        for _ in 0..turns {
+            self.say(&Say { words: Some(Words::InvalidKey { fill }), ..Say::honest() });
+            self.answer(20);
+        }
+        // From the beginning, and long enough for the whole vector.
+        assert!(!first || self.victim.needs_rehandshake(), "a key was used that is not valid");
     }
 
     /// What is refused has changed nothing.
