@@ -79,11 +79,8 @@ impl Town {
             }
         }
         for address in &missing.bundles {
-            let result = match self.server.bundle(address) {
-                Some(bundle) => device.provide(&bundle).map(drop),
-                None => device.unreachable(address),
-            };
-            if let Err(error @ DeviceError::Store(_)) = result {
+            let bundle = self.server.bundle(address);
+            if let Err(error @ DeviceError::Store(_)) = device.provide_bundle(address, bundle.as_deref()) {
                 return Err(error);
             }
         }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::Arbitrary;
 use subrosa::{
-    Address, Device, DeviceError, Draft, Error, Event, InboxId, MessageId, Outgoing, Received, Trust, UserId,
-    store::RecordId,
+    Address, BundleOutcome, Device, DeviceError, Draft, Error, Event, InboxId, MessageId, Outgoing, Received,
+    Trust, UserId, store::RecordId,
 };
 
 use super::super::{
@@ -493,6 +493,9 @@ impl World {
             Call::Provide => {
                 let result = self.act(to, |device| device.provide(&bytes));
                 assert!(result.is_err(), "nobody has signed this");
+                let of = self.town.phones[1 - to].device.address();
+                let kept = self.act(to, |device| device.provide_bundle(&of, Some(&bytes)));
+                assert!(!matches!(kept, Ok(BundleOutcome::Kept { .. })), "nobody has signed this");
             }
             Call::ApproveLink => assert!(self.act(to, |device| device.approve_link(&bytes)).is_err()),
             Call::OfferLink => {

@@ -7,7 +7,7 @@ mod content;
 use std::collections::BTreeSet;
 
 use arbitrary::Arbitrary;
-use subrosa::{Address, Device, DeviceError, DeviceId, Event, Received, Refusal, Trust};
+use subrosa::{Address, BundleOutcome, Device, DeviceError, DeviceId, Event, Received, Refusal, Trust};
 
 use super::super::{
     Edit, NOW,
@@ -317,9 +317,10 @@ impl World {
                         match device {
                             Some(device) => {
                                 let bundle = self.prekeys[device].bundle_with(None).to_bytes();
-                                self.bob(|bob| bob.provide(&bundle)).expect("a good bundle");
+                                let kept = self.bob(|bob| bob.provide_bundle(&address, Some(&bundle)));
+                                assert!(matches!(kept, Ok(BundleOutcome::Kept { .. })), "a good bundle");
                             }
-                            None => drop(self.bob(|bob| bob.unreachable(&address))),
+                            None => drop(self.bob(|bob| bob.provide_bundle(&address, None))),
                         }
                     }
                 }
