@@ -453,10 +453,8 @@ fn a19_two_lists_of_one_version_show_to_both() {
             while let Err(error) = phones[side].device.send(&users[1 - side], b"how are you?") {
                 let DeviceError::Missing(missing) = error else { panic!("{error}") };
                 for address in &missing.bundles {
-                    match server.bundle(address) {
-                        Some(bundle) => drop(phones[side].device.provide(&bundle).unwrap()),
-                        None => phones[side].device.unreachable(address).unwrap(),
-                    }
+                    let bundle = server.bundle(address);
+                    phones[side].device.provide_bundle(address, bundle.as_deref()).unwrap();
                 }
             }
             phones[side].push(server);

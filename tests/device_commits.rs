@@ -48,6 +48,7 @@ fn methods() -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![source.join("device.rs")];
     files.extend(fs::read_dir(source.join("device")).unwrap().map(|entry| entry.unwrap().path()));
+    files.retain(|file| file.is_file());
     let mut methods = BTreeSet::new();
     for file in files {
         let text = fs::read_to_string(file).unwrap();

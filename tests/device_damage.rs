@@ -171,7 +171,8 @@ fn maintaining_clears_what_does_not_open() {
     let contacts = alice.store.count(USERS);
     alice.say(&mut world.server, &bob.user(), "not acknowledged");
     alice.device.provide(&world.server.list(&carol.user()).unwrap()).unwrap();
-    alice.device.provide(&world.server.bundle(&carol.address()).unwrap()).unwrap();
+    let bundle = world.server.bundle(&carol.address());
+    alice.device.provide_bundle(&carol.address(), bundle.as_deref()).unwrap();
     let new = Link::begin(TestStore::default(), world.clock.config()).unwrap();
     alice.device.offer_link(&new.code()).unwrap();
     for (table, count) in [(BUNDLES, 1), (RESEND, 1), (LINKS, 1), (PEERS, 1)] {
@@ -199,7 +200,8 @@ fn a_damaged_bundle_is_none() {
     let (mut world, mut alice, _) = acquainted();
     let mut carol = Phone::new(&world.clock, &mut world.server);
     alice.device.provide(&world.server.list(&carol.user()).unwrap()).unwrap();
-    alice.device.provide(&world.server.bundle(&carol.address()).unwrap()).unwrap();
+    let bundle = world.server.bundle(&carol.address());
+    alice.device.provide_bundle(&carol.address(), bundle.as_deref()).unwrap();
     damage(&mut alice, BUNDLES);
     alice.say(&mut world.server, &carol.user(), "hello");
     assert_eq!(carol.texts(&mut world.server), ["hello"]);

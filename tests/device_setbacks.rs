@@ -149,6 +149,8 @@ fn a_device_in_a_drawer_does_not_stop_messages() {
     clock.advance(61);
     tablet.say(&mut server, &alice.user(), "what was it?");
     alice.poll(&mut server);
+    clock.advance(60 * 60);
+    alice.device.maintain().unwrap();
     alice.push(&mut server);
     assert_eq!(tablet.texts(&mut server), ["> the tablet sleeps", "> it still does"]);
 }

@@ -573,7 +573,7 @@ fn a_session_that_is_found_broken_is_given_up() {
     let third = restored.send(&b, b"a late one").unwrap().remove(0);
     // Bob sends on another session by then.
     let bundle = bundle_of(&mut alice).to_bytes();
-    bob.provide(&bundle).unwrap();
+    bob.provide_bundle(&alice.address(), Some(&bundle)).unwrap();
     let device = alice.address().device;
     bob.run(|work, context, _| {
         let bundle = PreKeyBundle::from_bytes(&bundle)?.verify(context.now)?;

@@ -176,7 +176,7 @@ fn a46_friends_get_through_beside_a_full_replay_record() {
         PreKeyBundle::new(public.identity_key, public.signed_prekey.clone(), one_time).to_bytes()
     };
     friend.provide(&public.list.to_bytes()).unwrap();
-    friend.provide(&bundle(Some(0))).unwrap();
+    friend.provide_bundle(&public.address, Some(&bundle(Some(0)))).unwrap();
     let hello = friend.send(&user, b"hello").unwrap();
     victim.receive(&hello[0].bytes, None).unwrap();
     victim
@@ -192,7 +192,7 @@ fn a46_friends_get_through_beside_a_full_replay_record() {
         .unwrap();
     // A stranger without a one-time prekey, a friend of before, and somebody new with a one-time prekey.
     other.provide(&public.list.to_bytes()).unwrap();
-    other.provide(&bundle(None)).unwrap();
+    other.provide_bundle(&public.address, Some(&bundle(None))).unwrap();
     let refused = other.send(&user, b"buy!").unwrap();
     let result = victim.receive(&refused[0].bytes, None);
     assert!(matches!(result, Err(DeviceError::Message(crate::Error::ReplayRecordFull))), "{result:?}");
@@ -200,7 +200,7 @@ fn a46_friends_get_through_beside_a_full_replay_record() {
     assert_eq!(victim.receive(&on[0].bytes, None).unwrap().len(), 1);
     let mut new = device();
     new.provide(&public.list.to_bytes()).unwrap();
-    new.provide(&bundle(Some(1))).unwrap();
+    new.provide_bundle(&public.address, Some(&bundle(Some(1)))).unwrap();
     let first = new.send(&user, b"who I am").unwrap();
     assert_eq!(victim.receive(&first[0].bytes, None).unwrap().len(), 2);
     // Another prekey: the next stranger gets in again.

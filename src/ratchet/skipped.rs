@@ -70,7 +70,7 @@ impl<R> SkippedMessageKeys<R> {
     /// Removes the keys of a chain below a number. The highest that was removed.
     pub(crate) fn remove_below(&mut self, chain: u32, number: u32) -> Option<u32> {
         let end = self.0.partition_point(|(place, _)| *place < (chain, number));
-        self.0.drain(self.begin(chain)..end).last().map(|((_, number), _)| number)
+        self.0.drain(self.begin(chain)..end).next_back().map(|((_, number), _)| number)
     }
 
     /// Adds a run of a chain, and tells `evicted` of every (chain, number) that has to go for it.

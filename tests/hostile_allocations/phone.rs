@@ -90,7 +90,7 @@ impl Phone {
             public.signed_prekey,
             public.one_time_prekeys.first().cloned(),
         );
-        self.device.provide(&bundle.to_bytes()).unwrap();
+        self.device.provide_bundle(&public.address, Some(&bundle.to_bytes())).unwrap();
     }
 
     /// Encrypts, and forgets that it has to be sent.
