@@ -136,7 +136,8 @@ impl TestStore {
         let mut records: Vec<_> =
             inner.records.values_mut().filter(|record| record.id.table == table).collect();
         records.sort_by_key(|record| record.position);
-        records[number].value[30] ^= 1;
+        let record = records.get_mut(number).expect("so many records");
+        *record.value.get_mut(30).expect("a sealed record") ^= 1;
     }
 
     /// Puts a record back as it was.
