@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod impostor;
+pub(crate) mod impostor;
 mod state;
 #[cfg(test)]
 mod thief;

@@ -214,6 +214,47 @@ fn a46_friends_get_through_beside_a_full_replay_record() {
     assert!(victim.receive(&message[0].bytes, None).is_ok());
 }
 
+/// What Alice's device has shown to Bob's once (its key, binding and certificate) names nobody but herself. With it, and his
+/// own prekeys, Bob makes up what his device takes for a message of hers.
+#[test]
+fn who_was_written_to_can_make_it_up() {
+    use content::{Body, Content, Meaning, Place, StreamId, Text};
+    let (mut alice, mut bob) = (device(), device());
+    let public = bob.publication(0).unwrap();
+    let bundle = |index: usize| {
+        let one_time = public.one_time_prekeys[index].clone();
+        PreKeyBundle::new(public.identity_key, public.signed_prekey.clone(), Some(one_time))
+    };
+    alice.provide(&public.list.to_bytes()).unwrap();
+    alice.provide(&bundle(0).to_bytes()).unwrap();
+    let sent = alice.send(&bob.user(), b"hello").unwrap();
+    bob.receive(&sent[0].bytes, None).unwrap();
+
+    let (name, binding) = (*alice.identity.identity_key(), *alice.identity.binding());
+    let certificate = alice.run(|work, _, _| Ok(work.me()?.get().unwrap().certificate.clone())).unwrap();
+    let stage2 = bob
+        .run(|work, context, _| {
+            let prekeys = work.prekeys()?.get().unwrap();
+            let keys = prekeys.find(context.identity, &public.signed_prekey.id(), None).unwrap();
+            Ok(keys.signed_agreement().agree(name.agreement()).unwrap())
+        })
+        .unwrap();
+    let payload = Payload { certificate, recipient: bob.user() }.to_bytes();
+    let bundle = bundle(1).verify(NOW).unwrap();
+    let mut session =
+        crate::session::impostor::forged_with_payload(&name, &binding, &stage2, &bundle, &payload);
+    let text = Text { attachments: [].as_slice().into(), content: b"I never wrote this" };
+    let (kind, bytes) = Meaning::Message(text).encode();
+    let place = Place { stream: StreamId([9; 8]), number: 0 };
+    let body = Body { place, id: MessageId::from_bytes([9; 16]), resent: false, kind, bytes: &bytes };
+    let content = Content { body: Some(body), ..Content::default() };
+    let received = bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].from, alice.address());
+    let Event::Message { content, .. } = &received[0].event else { panic!("{received:?}") };
+    assert_eq!(content, b"I never wrote this");
+}
+
 /// A user with ever new devices, whose list never comes.
 #[test]
 fn a46_one_user_has_no_more_devices_than_a_list() {

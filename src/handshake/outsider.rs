@@ -49,6 +49,7 @@ pub(crate) fn initiate_as(
     binding: &Signature,
     stage2: &Secret<32>,
     bundle: &VerifiedBundle,
+    payload: &[u8],
     rng: &mut impl TryCryptoRng,
 ) -> (Vec<u8>, SessionSecrets) {
     let ephemeral = AgreementKey::from_seed(&crate::crypto::random::fill(rng).unwrap());
@@ -63,7 +64,7 @@ pub(crate) fn initiate_as(
     };
     let transcript = transcript_1(peer, signed, one_time, ephemeral.public(), &ciphertext);
     let stage1 = Stage1::new(&transcript, &agreements);
-    let mut sealed = [&name.to_bytes()[..], binding.as_bytes()].concat();
+    let mut sealed = [&name.to_bytes()[..], binding.as_bytes(), payload].concat();
     let key = stage1.identity_key();
     let tag = aead::seal(key.as_bytes(), &ZERO_NONCE, &stage1.transcript, &mut sealed);
     sealed.extend_from_slice(&tag);

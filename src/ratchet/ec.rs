@@ -543,6 +543,18 @@ fn check_ratchet_key(expected: &AgreementPublic, header: &Header) -> Result<(), 
 /// What a malicious peer may do to its own side, and what tests look at.
 #[cfg(test)]
 impl EcRatchet {
+    /// Every header key that is in the state: of what is received, of what is sent; current, next and closed chains.
+    pub(crate) fn all_header_keys(&self, cold: &EcCold) -> Vec<[u8; 32]> {
+        let mut keys =
+            Vec::from([*self.next_receiving_header_key.as_bytes(), *self.next_sending_header_key.as_bytes()]);
+        keys.extend(self.receiving.iter().map(|chain| *chain.header_key.as_bytes()));
+        keys.extend(cold.closed.iter().map(|chain| *chain.header_key.as_bytes()));
+        if let Turn::Sending { header_key, .. } = &self.turn {
+            keys.push(*header_key.as_bytes());
+        }
+        keys
+    }
+
     /// Makes the next message begin another chain, though the peer has not answered.
     pub(crate) fn turn_again(&mut self) {
         let peer = self.receiving.as_ref().unwrap().ratchet_key;

@@ -81,8 +81,18 @@ impl World {
 
 /// A session that says it is `name`'s.
 fn forged(name: &IdentityKey, binding: &Signature, stage2: &Secret<32>, bundle: &VerifiedBundle) -> Session {
+    forged_with_payload(name, binding, stage2, bundle, &[])
+}
+
+pub(crate) fn forged_with_payload(
+    name: &IdentityKey,
+    binding: &Signature,
+    stage2: &Secret<32>,
+    bundle: &VerifiedBundle,
+    payload: &[u8],
+) -> Session {
     let rng = &mut rand::rngs::SysRng;
-    let (part, secrets) = initiate_as(name, binding, stage2, bundle, rng);
+    let (part, secrets) = initiate_as(name, binding, stage2, bundle, payload, rng);
     Session::begin(part, secrets, bundle, rng).unwrap()
 }
 

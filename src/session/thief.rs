@@ -10,6 +10,9 @@
 //! after the theft; from the victim, until that key. So after one completed round trip he reads nothing. Neither
 //! thief reads what the victim had received before, or sent.
 //!
+//! Headers, not content, the classical thief reads of one more chain in each direction than that: the next header keys
+//! are in the state, and come with what he derives.
+//!
 //! This is asserted of each message of conversations over bad networks, in both directions: what he must be able
 //! to read (else the test shows nothing), he reads, and nothing else. What he must is computed from who sent and
 //! received what when, and from the epoch in the header: from nothing else of the state.
@@ -17,7 +20,7 @@
 
 mod network;
 
-use std::{eprintln, println, vec};
+use std::{collections::BTreeSet, eprintln, println, vec};
 
 use chacha20::ChaCha20Rng;
 
@@ -32,9 +35,13 @@ struct Thief {
     at: usize,
     /// How many messages had been sent then.
     after: usize,
-    /// The victim's generation of ratchet keys, and how many KEM secrets it had drawn.
+    /// The victim's generation of ratchet keys, the newest of the peer's that had arrived, and how many KEM secrets the
+    /// victim had drawn.
     generation: u32,
+    seen: u32,
     sampled: u32,
+    /// All that were in the state, and that the classical thief has derived since.
+    header_keys: BTreeSet<[u8; 32]>,
     rng: ChaCha20Rng,
     classical: Listener,
     quantum: Listener,
@@ -113,7 +120,9 @@ impl Thief {
             at: world.clock,
             after: world.wire.len(),
             generation: side.generation,
+            seen: side.seen,
             sampled: side.sampled,
+            header_keys: BTreeSet::new(),
             rng: seeded(seed),
             classical: Listener::new(session),
             quantum: Listener::new(session),
@@ -140,6 +149,8 @@ impl Thief {
     /// A message goes over the wire.
     fn hear(&mut self, index: usize, sent: &Sent) {
         let to_victim = sent.from != self.victim;
+        let Session { hot, cold, .. } = &self.classical.session;
+        self.header_keys.extend(hot.ratchet.stolen_header_keys(cold));
         let read = self.classical.classical(to_victim, &sent.bytes);
         self.got(index, CLASSICAL, sent, read);
         let read = self.quantum.quantum(to_victim, &sent.bytes, &sent.ec);
@@ -188,6 +199,11 @@ impl Thief {
         }
         let mut last = [[0; 2]; 2];
         let mut locked_out = [[0; 2]; 2];
+        let mut headers = 0;
+        let answers_of = |generation| {
+            let of = |sent: &&Sent| sent.from != self.victim && sent.generation == generation;
+            wire.iter().find(of).map_or(0, |sent| sent.answers)
+        };
         for (index, sent) in wire.iter().enumerate() {
             let from_victim = sent.from == self.victim;
             let known = sent.pq_epoch <= self.sampled;
@@ -197,6 +213,15 @@ impl Thief {
                 (sent.received.is_none_or(|at| at > self.at), sent.answers)
             };
             let allowed = [open && known && ratchet_key <= self.generation, open && known];
+            if index >= self.after {
+                let chains = if from_victim { self.generation } else { self.seen } + 1;
+                // The one before was open to him, so that he has derived what comes next.
+                let follows = !from_victim && answers_of(sent.generation - 1) <= self.generation;
+                let opens = self.header_keys.contains(&sent.ec.header_key);
+                let expected = sent.generation <= chains || follows;
+                assert_eq!(opens, expected, "header of message {index}, thief after {}", self.after);
+                headers += usize::from(opens && !self.read[index][CLASSICAL]);
+            }
             // Keys of what was lost before the theft may have been evicted.
             let certain = sent.at > self.at || sent.received.is_some();
             for who in [CLASSICAL, QUANTUM] {
@@ -216,6 +241,7 @@ impl Thief {
                 }
             }
         }
+        assert!(headers > 0, "he has opened headers of what he could not read");
         assert!(locked_out.as_flattened().iter().all(|count| *count > 0), "not locked out: {locked_out:?}");
         last
     }

@@ -32,6 +32,11 @@ impl EcKeys {
 }
 
 impl TripleRatchet {
+    /// Every header key that a copy of the state has.
+    pub(crate) fn stolen_header_keys(&self, cold: &Cold) -> Vec<[u8; 32]> {
+        self.ec.all_header_keys(&cold.ec)
+    }
+
     /// Opens a message of this side's, by its sending chains. The PQ chains may be those
     /// of a copy of the state that has been kept in step.
     pub(crate) fn open_own(

@@ -63,7 +63,7 @@ pub(super) struct Side {
     /// Ratchet keys made so far.
     pub(super) generation: u32,
     /// The newest of the peer's that has arrived, and whether it has been answered.
-    seen: u32,
+    pub(super) seen: u32,
     to_answer: bool,
     /// KEM secrets drawn so far: one per PQ epoch.
     pub(super) sampled: u32,
