@@ -1,4 +1,5 @@
-//! The inputs that fuzzing found worth keeping, and those that once failed, through the very targets that are fuzzed.
+//! The inputs that fuzzing begins with, those that it found worth keeping, and those that once failed, through the very
+//! targets that are fuzzed.
 //! With `SUBROSA_FUZZ_SHOW` set, each input is shown before it runs.
 #![cfg(all(feature = "std", feature = "attachments"))]
 #![allow(
@@ -33,10 +34,13 @@ fn replay(target: &str) {
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= LEAST, "{} inputs in {}", files.len(), directory.display());
-    for file in files {
-        let input = fs::read(&file).unwrap();
+    let seeds = fuzz::Seeds::new().0.into_iter().filter(|(of, ..)| *of == target);
+    let seeds: Vec<_> = seeds.map(|(_, name, bytes)| (format!("seed {name}"), bytes)).collect();
+    assert!(!seeds.is_empty());
+    let kept = files.iter().map(|file| (file.display().to_string(), fs::read(file).unwrap()));
+    for (name, input) in seeds.into_iter().chain(kept) {
         let result = std::panic::catch_unwind(|| fuzz::run(target, &input));
-        assert!(result.is_ok(), "target {target} fails with {}", file.display());
+        assert!(result.is_ok(), "target {target} fails with {name}");
     }
 }
 

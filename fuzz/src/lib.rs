@@ -18,6 +18,7 @@ mod forgery;
 mod mallory;
 #[allow(dead_code, reason = "the tests use more of it")]
 mod reference;
+mod seeds;
 mod targets;
 mod town;
 mod users;
@@ -28,6 +29,7 @@ use arbitrary::{Arbitrary, Unstructured};
 
 pub use fixture::{FIXTURE, Fixture, Genuine, Initial, NOW, Scene, rng};
 pub use forgery::{Edit, Forgery};
+pub use seeds::Seeds;
 pub use targets::*;
 
 /// A target over bytes as libFuzzer hands them in.
@@ -45,11 +47,6 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("liar", |bytes| with(bytes, liar)),
     ("sealed", |bytes| with(bytes, sealed)),
 ];
-
-/// A device list, as it comes from a server.
-pub fn a_list() -> Vec<u8> {
-    mallory::MALLORY.list.bytes.clone()
-}
 
 /// Runs a target.
 pub fn run(name: &str, bytes: &[u8]) {
