@@ -209,7 +209,8 @@ fn a46_friends_get_through_beside_a_full_replay_record() {
     assert_ne!(anew.signed_prekey.id(), public.signed_prekey.id());
     let mut late = device();
     late.provide(&anew.list.to_bytes()).unwrap();
-    late.provide(&PreKeyBundle::new(anew.identity_key, anew.signed_prekey, None).to_bytes()).unwrap();
+    let bundle = PreKeyBundle::new(anew.identity_key, anew.signed_prekey, None);
+    late.provide_bundle(&anew.address, Some(&bundle.to_bytes())).unwrap();
     let message = late.send(&user, b"me, too").unwrap();
     assert!(victim.receive(&message[0].bytes, None).is_ok());
 }
