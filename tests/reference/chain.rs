@@ -30,11 +30,16 @@ impl Chain {
 
     /// Steps over a run, up to `to` and without it: numbers and keys of the newest `keep` of it.
     pub fn run(&mut self, to: u32, keep: usize) -> Vec<(u32, Key)> {
+        self.run_of(to, |number| ((to - number) as usize) <= keep)
+    }
+
+    /// The same, of those that are of use.
+    pub fn run_of(&mut self, to: u32, of_use: impl Fn(u32) -> bool) -> Vec<(u32, Key)> {
         let mut keys = Vec::new();
         while self.position < to {
             let number = self.position;
             let mk = self.step();
-            if ((to - number) as usize) <= keep {
+            if of_use(number) {
                 keys.push((number, mk));
             }
         }

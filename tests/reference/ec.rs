@@ -1,7 +1,7 @@
 //! The EC ratchet: section 8.2, and steps 2 to 4 of section 10. Everything happens at once and in place: the session works
 //! on a copy of itself, and throws it away if the message fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     chain::{Chain, LAST, MAX_SKIPPED},
@@ -13,7 +13,10 @@ use super::{
 /// The most that one message steps over in a chain.
 const MAX_SKIP: u32 = 25_000;
 const MAX_CLOSED: usize = 40;
-const MAX_INCARNATIONS: usize = 16;
+const MAX_INCARNATIONS: usize = 32;
+/// What is too late: messages of a chain, and chains.
+const MAX_LATE: u32 = 25_000;
+const MAX_LATE_CHAINS: u64 = 2_000;
 
 #[derive(Clone)]
 pub struct Sending {
@@ -27,19 +30,25 @@ pub struct Receiving {
     pub header_key: Key,
     ratchet_key: Key,
     pub chain: Chain,
+    /// How many chains were received before it.
+    sequence: u64,
+    /// Its number 0 among all messages of the peer's.
+    start: u64,
     /// What a closed chain goes up to; none while it is the current one.
     length: Option<u32>,
     pub skipped: BTreeMap<u32, Key>,
     /// The highest number whose key was discarded unused, plus one.
     forgotten: u32,
-    /// Incarnations that messages came from, in the order in which they were first seen, each with the lowest number.
-    incarnations: Vec<(u32, u32)>,
-    forgot_an_incarnation: bool,
+    /// Incarnations that messages came from, in the order in which they were first seen, each with the lowest and the
+    /// highest number.
+    incarnations: Vec<(u32, u32, u32)>,
 }
 
 impl Receiving {
-    fn new(header_key: Key, ratchet_key: Key, chain_key: Key) -> Self {
+    fn new(header_key: Key, ratchet_key: Key, chain_key: Key, sequence: u64, start: u64) -> Self {
         Self {
+            sequence,
+            start,
             header_key,
             ratchet_key,
             chain: Chain::new(chain_key),
@@ -47,7 +56,6 @@ impl Receiving {
             skipped: BTreeMap::new(),
             forgotten: 0,
             incarnations: Vec::new(),
-            forgot_an_incarnation: false,
         }
     }
 
@@ -71,32 +79,30 @@ impl Receiving {
         if let Some(key) = self.skipped.remove(&header.n) {
             return Ok(key);
         }
-        if header.n < self.forgotten {
-            return Err(Refusal::TooOld);
-        }
-        let known = self
-            .incarnations
-            .iter()
-            .any(|(incarnation, lowest)| *incarnation == header.incarnation && *lowest <= header.n);
-        if known || self.forgot_an_incarnation {
-            Err(Refusal::Duplicate)
-        } else {
+        let anothers = self.incarnations.iter().any(|(incarnation, lowest, highest)| {
+            *incarnation != header.incarnation && (*lowest..=*highest).contains(&header.n)
+        });
+        if anothers {
             Err(Refusal::PeerRolledBack)
+        } else if header.n < self.forgotten {
+            Err(Refusal::TooOld)
+        } else {
+            Err(Refusal::Duplicate)
         }
     }
 
     fn remember(&mut self, header: &Header) {
-        let known = self.incarnations.iter_mut().find(|(incarnation, _)| *incarnation == header.incarnation);
-        if let Some((_, lowest)) = known {
+        let known = self.incarnations.iter_mut().find(|(incarnation, ..)| *incarnation == header.incarnation);
+        if let Some((_, lowest, highest)) = known {
             *lowest = header.n.min(*lowest);
+            *highest = header.n.max(*highest);
             return;
         }
         if self.incarnations.len() == MAX_INCARNATIONS {
             note("an incarnation is forgotten");
             self.incarnations.remove(0);
-            self.forgot_an_incarnation = true;
         }
-        self.incarnations.push((header.incarnation, header.n));
+        self.incarnations.push((header.incarnation, header.n, header.n));
     }
 }
 
@@ -131,8 +137,8 @@ pub struct EcKey {
     pub mk: Key,
     /// Whether the message is new: the receiving chain stepped to it, or turned.
     pub is_new: bool,
-    /// How many of the PQ keys that it skips are kept at most, for want of EC keys to go with.
-    pub keep_pq: usize,
+    /// The message among all of the peer's.
+    pub place: u64,
 }
 
 impl Ec {
@@ -222,8 +228,7 @@ impl Ec {
                     chain.chain.step()
                 };
                 chain.remember(header);
-                let keep_pq = if behind { self.skipped() } else { MAX_SKIPPED };
-                EcKey { mk, is_new: !behind, keep_pq }
+                EcKey { mk, is_new: !behind, place: chain.start + u64::from(header.n) }
             }
         };
         self.bound();
@@ -240,16 +245,17 @@ impl Ec {
         if header.n > MAX_SKIP {
             return Err(Refusal::TooFarAhead);
         }
-        let mut keep_pq = MAX_SKIPPED;
+        let mut start = 0;
         if let Some(mut chain) = self.receiving.take() {
             if header.pn.saturating_sub(chain.chain.position) > MAX_SKIP {
                 note("the rest of a chain is abandoned");
                 chain.forgotten = header.pn;
-                keep_pq = header.n as usize;
             } else {
                 chain.skip(header.pn);
             }
-            chain.length = Some(header.pn.max(chain.chain.position));
+            let length = header.pn.max(chain.chain.position);
+            chain.length = Some(length);
+            start = chain.start + u64::from(length);
             if !chain.skipped.is_empty() {
                 self.closed.push(chain);
             }
@@ -258,7 +264,7 @@ impl Ec {
         // Turn when receiving.
         note("EC turn");
         let (ck, nhk) = self.root_step(&dh);
-        let mut chain = Receiving::new(self.nhkr, header.ratchet_key, ck);
+        let mut chain = Receiving::new(self.nhkr, header.ratchet_key, ck, self.received, start);
         self.nhkr = nhk;
         self.peer = Some(header.ratchet_key);
         self.pn = self.sending.take().map_or(0, |sending| sending.chain.position);
@@ -269,12 +275,34 @@ impl Ec {
         let mk = chain.chain.step();
         chain.remember(header);
         self.receiving = Some(chain);
-        Ok(EcKey { mk, is_new: true, keep_pq })
+        Ok(EcKey { mk, is_new: true, place: start + u64::from(header.n) })
     }
 
     /// How many skipped keys there are.
     pub fn skipped(&self) -> usize {
         self.closed.iter().chain(&self.receiving).map(|chain| chain.skipped.len()).sum()
+    }
+
+    /// Which messages there are skipped keys of, counted among all of the peer's.
+    pub fn places(&self) -> BTreeSet<u64> {
+        let chains = self.closed.iter().chain(&self.receiving);
+        chains.flat_map(|chain| chain.skipped.keys().map(|n| chain.start + u64::from(*n))).collect()
+    }
+
+    /// The end of the EC part of step 6: what is too late.
+    pub fn expire(&mut self) {
+        let Some(chain) = &mut self.receiving else { return };
+        let position = chain.chain.position;
+        while chain.skipped.first_key_value().is_some_and(|(n, _)| *n < position.saturating_sub(MAX_LATE)) {
+            note("a key of the chain is too late");
+            chain.discard_oldest();
+        }
+        let sequence = chain.sequence;
+        let before = self.closed.len();
+        self.closed.retain(|closed| position <= MAX_LATE && sequence - closed.sequence <= MAX_LATE_CHAINS);
+        if self.closed.len() < before {
+            note("a closed chain is too late");
+        }
     }
 
     /// At most 40 closed chains, 2,000 keys: the oldest go.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     braid::{Braid, EpochKey},
     chain::{Chain, LAST, MAX_SKIPPED},
-    ec::EcKey,
+    ec::{Ec, EcKey},
     encoding::{Codewords, Header},
     notes::note,
     primitives::{Key, NO_SALT, Refusal, Tape, cat, hkdf, label},
 };
 
 const MAX_SKIP: u32 = 262_144;
-const MAX_EPOCHS: usize = 128;
+const MAX_EPOCHS: usize = 256;
 
 #[derive(Clone)]
 pub struct Pq {
@@ -77,7 +77,7 @@ impl Pq {
     }
 
     /// Step 5: the message key.
-    pub fn receive(&mut self, header: &Header, ec: &EcKey) -> Result<Key, Refusal> {
+    pub fn receive(&mut self, header: &Header, taken: &EcKey, ec: &Ec) -> Result<Key, Refusal> {
         let (epoch, n) = (header.pq_epoch, header.pq_n);
         if epoch > self.newest {
             return Err(Refusal::TooFarAhead);
@@ -90,7 +90,11 @@ impl Pq {
             if epoch + 1 < newest {
                 note("a message of an epoch before the newest two is read");
             }
-            let skipped = chain.run(n, ec.keep_pq.min(MAX_SKIPPED));
+            // A key is of use beside the EC key of its message: that many messages before this one.
+            let places = ec.places();
+            let place = |number: u32| taken.place.checked_sub(u64::from(n - number));
+            let skipped =
+                chain.run_of(n, |number| place(number).is_some_and(|place| places.contains(&place)));
             let mk = chain.step();
             self.skipped.extend(skipped.into_iter().map(|(n, key)| ((epoch, n), key)));
             while self.skipped.len() > MAX_SKIPPED {
@@ -104,7 +108,7 @@ impl Pq {
                 note("a skipped PQ key is used");
                 Ok(mk)
             }
-            None if ec.is_new => Err(Refusal::PeerRolledBack),
+            None if taken.is_new => Err(Refusal::PeerRolledBack),
             None => Err(Refusal::TooOld),
         }
     }
@@ -119,6 +123,10 @@ impl Pq {
         if ec_skipped == 0 && !self.skipped.is_empty() {
             note("PQ keys without EC keys are erased");
             self.skipped.clear();
+        }
+        while self.skipped.len() > ec_skipped {
+            note("an older PQ key goes, as its EC key has");
+            self.skipped.pop_first();
         }
         while self.receiving.len() > keep {
             self.receiving.pop_first();

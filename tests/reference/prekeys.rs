@@ -170,7 +170,14 @@ impl Bundle {
         {
             return Err(Refusal::InvalidSignature);
         }
-        if now > self.signed.not_after() { Err(Refusal::Expired) } else { Ok(()) }
+        let not_after = self.signed.not_after();
+        if now > not_after {
+            Err(Refusal::Expired)
+        } else if not_after.saturating_sub(now) > 37 * DAY {
+            Err(Refusal::NotYetValid)
+        } else {
+            Ok(())
+        }
     }
 }
 

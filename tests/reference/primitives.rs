@@ -23,6 +23,7 @@ pub enum Refusal {
     Unauthentic,
     InvalidSignature,
     Expired,
+    NotYetValid,
     Duplicate,
     TooOld,
     TooFarAhead,
@@ -132,9 +133,18 @@ fn is_below_p(bytes: &[u8]) -> bool {
     !(bytes[0] >= 0xed && bytes[1..31].iter().all(|byte| *byte == 0xff) && bytes[31] & 0x7f == 0x7f)
 }
 
-/// Whether an X25519 public key is valid: canonical.
+/// The u-coordinates of small order, little-endian, but 0 and 1.
+const SMALL_ORDER: [&str; 3] = [
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+/// Whether an X25519 public key is valid: canonical, not of small order.
 pub fn x25519_is_valid(public: &[u8]) -> bool {
-    public[31] & 0x80 == 0 && is_below_p(public)
+    let is_0_or_1 = public[0] <= 1 && public[1..].iter().all(|byte| *byte == 0);
+    let is_small = is_0_or_1 || SMALL_ORDER.contains(&hex::encode(public).as_str());
+    public[31] & 0x80 == 0 && is_below_p(public) && !is_small
 }
 
 /// Whether an Ed25519 public key is valid: a canonical point, not one of small order.

@@ -210,19 +210,20 @@ impl Session {
         (under, header): (Under, Header),
         first: bool,
     ) -> Result<Vec<u8>, Refusal> {
-        let ec = self.ec.receive(under, &header)?;
+        let taken = self.ec.receive(under, &header)?;
         if first && (header.pq_epoch != 0 || header.pq_n != header.n) {
             return Err(Refusal::Malformed);
         }
-        let mk_pq = self.pq.receive(&header, &ec)?;
+        let mk_pq = self.pq.receive(&header, &taken, &self.ec)?;
         let header_bytes = header.to_bytes();
-        let key = body_key(&ec.mk, &mk_pq, &header_bytes);
+        let key = body_key(&taken.mk, &mk_pq, &header_bytes);
         let body =
             open(&key, &cat(&[&self.ad, &header_bytes]), message.sealed_body).ok_or(Refusal::Unauthentic)?;
         let (content, codewords) = read_body(&body)?;
-        if !ec.is_new {
+        if !taken.is_new {
             notes::note("a skipped EC key is used");
         }
+        self.ec.expire();
         self.pq.receive_codewords(&header, &codewords, self.ec.skipped());
         Ok(content)
     }
