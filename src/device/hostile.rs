@@ -227,7 +227,7 @@ fn who_was_written_to_can_make_it_up() {
         PreKeyBundle::new(public.identity_key, public.signed_prekey.clone(), Some(one_time))
     };
     alice.provide(&public.list.to_bytes()).unwrap();
-    alice.provide(&bundle(0).to_bytes()).unwrap();
+    alice.provide_bundle(&public.address, Some(&bundle(0).to_bytes())).unwrap();
     let sent = alice.send(&bob.user(), b"hello").unwrap();
     bob.receive(&sent[0].bytes, None).unwrap();
 
