@@ -33,7 +33,7 @@ fn devices(out: &mut Seeds) {
     let poll = |of: u8, twice: u8| step(3, &[&[of, 0, twice, 0][..], &choice(0, 3)].concat());
     let (restart, maintain, snapshot, put_back) = (7, 9, 11, 12);
     let turn = [say(0, 1), push(0, 0), poll(2, 0), say(2, 0), push(2, 0), poll(0, 0), poll(1, 0)].concat();
-    out.add("device", "turns", &turn.repeat(2));
+    out.add("device", "turns", turn.repeat(2));
     let lossy = [say(0, 1), say(0, 1), push(0, 1), poll(2, 1), say(2, 0), push(2, 2), poll(1, 0)].concat();
     out.add("device", "lossy", &lossy);
     let apps = [step(restart, &[0]), step(maintain, &[1]), turn.clone(), step(restart, &[2])].concat();
@@ -49,9 +49,9 @@ fn peers(out: &mut Seeds) {
     for begins in [0, 1] {
         let talk = [&[1][..], &choice(0, 9), &[20]].concat();
         let script = |steps: &[u8]| [&choice(0, 3)[..], &[begins], steps].concat();
-        out.add("hostile", format!("talk_{begins}"), &script(&talk.repeat(2)));
+        out.add("hostile", format!("talk_{begins}"), script(&talk.repeat(2)));
         let pretend = [&[1][..], &choice(8, 9), &[20, 0]].concat();
-        out.add("hostile", format!("pretend_{begins}"), &script(&pretend));
+        out.add("hostile", format!("pretend_{begins}"), script(&pretend));
     }
 }
 
@@ -95,7 +95,7 @@ fn insides(out: &mut Seeds) {
             // Which prefix, and in which case.
             let fields = if name == "text" { &[original, 0][..] } else { &[] };
             let prefix = [&choice(place, 7), fields].concat();
-            out.add("inside", format!("{name}_{original}"), &flipped_by(&prefix, original, 0));
+            out.add("inside", format!("{name}_{original}"), flipped_by(&prefix, original, 0));
         }
     }
 }
@@ -107,50 +107,50 @@ fn decode(out: &mut Seeds) {
     let flag = signed_prekey + SignedPreKey::LEN;
     let text = with_one_time.identity_key().to_string();
     out.add("decode", "bundle", &bundle);
-    out.add("decode", "bundle_last_resort", &last_resort.to_bytes());
+    out.add("decode", "bundle_last_resort", last_resort.to_bytes());
     out.add("decode", "signed_prekey", &bundle[signed_prekey..flag]);
     out.add("decode", "one_time_prekey", &bundle[flag + 1..]);
-    out.add("decode", "identity", &with_one_time.identity_key().to_bytes());
+    out.add("decode", "identity", with_one_time.identity_key().to_bytes());
     out.add("decode", "identity_text", text.as_bytes());
     out.add("decode", "identity_upper_text", text.to_uppercase().as_bytes());
     let identity_key = with_one_time.identity_key();
     if let Ok(user) = UserId::from_bytes(&identity_key.to_bytes()[..UserId::LEN]) {
         let device = DeviceId::of(identity_key);
-        out.add("decode", "user", &user.to_bytes());
+        out.add("decode", "user", user.to_bytes());
         out.add("decode", "device_text", device.to_string().as_bytes());
         out.add("decode", "address_text", Address { user, device }.to_string().as_bytes());
     }
     let [alice, bob] = FIXTURE.users();
     if let Ok(number) = SafetyNumber::new(&bob, &alice) {
-        out.add("decode", "code", &number.scannable());
+        out.add("decode", "code", number.scannable());
         out.add("decode", "code_text", number.scannable_text().as_bytes());
     }
     if let Ok((_, commitment)) = SasInitiator::begin_with_rng(&alice, &bob, &mut rng(6)) {
-        out.add("decode", "commitment", &commitment);
+        out.add("decode", "commitment", commitment);
     }
     // A record of a passphrase, with the least that is allowed, and with too much.
     for (name, memory) in [("passphrase", 19_456_u32), ("passphrase_bomb", u32::MAX)] {
         let numbers = [memory.to_be_bytes(), [0, 0, 0, 1], [0, 0, 0, 1]].concat();
-        out.add("decode", name, &[&[1], &[2; 16][..], &numbers, &[3; 32]].concat());
+        out.add("decode", name, [&[1], &[2; 16][..], &numbers, &[3; 32]].concat());
     }
     out.add("decode", "list", &MALLORY.list.bytes);
     let head =
         [&[0x71][..], &[7; 32], &70_000_u64.to_be_bytes(), &[8; 32], &65_536_u32.to_be_bytes()].concat();
-    out.add("decode", "attachment", &[&head[..], b"\x09image/png\x08rose.png\0\0\0\x02\xff\xd8"].concat());
+    out.add("decode", "attachment", [&head[..], b"\x09image/png\x08rose.png\0\0\0\x02\xff\xd8"].concat());
 }
 
 fn messages(out: &mut Seeds) {
     for (scene, pending) in FIXTURE.scenes.iter().map(|scene| &scene.pending).enumerate() {
         for (index, message) in pending.iter().enumerate() {
             let prefix = [scene as u8, index as u8];
-            out.add("decrypt", format!("genuine_{scene}_{index}"), &made_up(&prefix, &message.bytes));
-            out.add("decrypt", format!("flipped_{scene}_{index}"), &flipped(&prefix, index as u8));
+            out.add("decrypt", format!("genuine_{scene}_{index}"), made_up(&prefix, &message.bytes));
+            out.add("decrypt", format!("flipped_{scene}_{index}"), flipped(&prefix, index as u8));
         }
     }
     for (index, initial) in FIXTURE.initial.iter().enumerate() {
         let prefix = [index as u8];
-        out.add("accept", format!("genuine_{index}"), &made_up(&prefix, &initial.message.bytes));
-        out.add("accept", format!("flipped_{index}"), &flipped(&prefix, index as u8));
+        out.add("accept", format!("genuine_{index}"), made_up(&prefix, &initial.message.bytes));
+        out.add("accept", format!("flipped_{index}"), flipped(&prefix, index as u8));
     }
 }
 
@@ -185,8 +185,8 @@ fn sealed(out: &mut Seeds) {
     out.add("sealed", "file_swapped", edit(3, &[0, 1]));
     for (name, kind, bytes) in kinds {
         let original = FIXTURE.sealed().iter().position(|sealed| *sealed == bytes).unwrap_or_default();
-        out.add("sealed", name, &made_up(&kind, bytes));
-        out.add("sealed", format!("flipped_{name}"), &flipped(&kind, original as u8));
+        out.add("sealed", name, made_up(&kind, bytes));
+        out.add("sealed", format!("flipped_{name}"), flipped(&kind, original as u8));
     }
 }
 
@@ -212,13 +212,13 @@ fn conversations(out: &mut Seeds) {
     let gaps = (0..45).flat_map(|missing| {
         [Send(ALICE), Send(ALICE), Deliver(BOB, missing + 1), Send(BOB), Deliver(ALICE, 0)]
     });
-    out.add("conversation", "turns", &script(turn.repeat(3)));
-    out.add("conversation", "reordered", &script(reordered.to_vec()));
-    out.add("conversation", "restarts", &script(restarts.to_vec()));
-    out.add("conversation", "lost", &script(lost.concat()));
-    out.add("conversation", "nearly_lost", &script(nearly.concat()));
-    out.add("conversation", "put_back", &script(put_back.concat()));
-    out.add("conversation", "gaps", &script(gaps.collect()));
+    out.add("conversation", "turns", script(turn.repeat(3)));
+    out.add("conversation", "reordered", script(reordered.to_vec()));
+    out.add("conversation", "restarts", script(restarts.to_vec()));
+    out.add("conversation", "lost", script(lost.concat()));
+    out.add("conversation", "nearly_lost", script(nearly.concat()));
+    out.add("conversation", "put_back", script(put_back.concat()));
+    out.add("conversation", "gaps", script(gaps.collect()));
 }
 
 // What follows writes what `derive(Arbitrary)` reads.
