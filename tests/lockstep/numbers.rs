@@ -78,6 +78,31 @@ fn numbers_left_out_at_a_turn() {
     }
 }
 
+/// A peer that says of its last chain that it was shorter than it was: what is missing of it is read.
+#[test]
+fn a_chain_that_is_said_to_be_shorter() {
+    for pn in 0..=3 {
+        run("lower pn", established(12), |world| {
+            let first = talk(world, 0);
+            let missing = world.encrypt(0, 0, b"late").unwrap();
+            let other = world.encrypt(0, 0, b"late").unwrap();
+            let old = liar(world);
+            let fourth = talk(world, 0);
+            talk(world, 1);
+            let mut turn = draft(world, &mut liar(world));
+            turn.header.pn = pn;
+            assert_eq!(bob(world, &turn), Ok(()));
+            assert_eq!(world.give(1, &other), Ok(b"late".to_vec()));
+            for message in [first, other, fourth] {
+                assert_eq!(world.give(1, &message), Err(Refusal::Duplicate));
+            }
+            let beyond = number(world, &old, 4);
+            assert_eq!(bob(world, &beyond), Err(Refusal::PeerRolledBack));
+            assert_eq!(world.give(1, &missing), Ok(b"late".to_vec()));
+        });
+    }
+}
+
 /// What a chain that is abandoned leaves in the PQ ratchet: as many keys as the new chain has left out.
 #[test]
 fn pq_keys_of_an_abandoned_chain() {

@@ -212,7 +212,7 @@ impl World {
 
     /// In this session alone.
     pub fn decrypt(&mut self, who: usize, session: usize, message: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let watched = self.rng.random_range(0..16) == 0;
+        let watched = self.rng.random_range(0..40) == 0;
         let both = &mut self.people[who].sessions[session];
         let before = watched.then(|| both.ours.seal(&storage_key()));
         let results = (both.ours.decrypt(message), both.model.decrypt(message));
