@@ -493,7 +493,7 @@ impl World {
             Call::Provide => {
                 let result = self.act(to, |device| device.provide(&bytes));
                 assert!(result.is_err(), "nobody has signed this");
-                let of = self.town.phones[1 - to].device.address();
+                let of = self.addresses[usize::from(to == 0)];
                 let kept = self.act(to, |device| device.provide_bundle(&of, Some(&bytes)));
                 assert!(!matches!(kept, Ok(BundleOutcome::Kept { .. })), "nobody has signed this");
             }
