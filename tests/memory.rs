@@ -1,6 +1,7 @@
 //! a27: no key is left in memory. A frozen transcript is replayed, so every intermediate secret is known; after
-//! everything has been dropped the whole memory of the process, heap and stack, is searched for them. Each step is taken
-//! at a depth of its own of a large stack, so that no later one overwrites what it leaves there.
+//! everything has been dropped the whole memory of the process, heap and stack, is searched for them, and for what follows
+//! from them (`derived`). Each step is taken at a depth of its own of a large stack, so that no later one overwrites what it
+//! leaves there; and each, or every few, is once the last, so that nothing is overwritten that is freed.
 //!
 //! Linux only: it reads `/proc/self/mem`.
 #![allow(
@@ -8,7 +9,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that panics is a test that fails"
 )]
 #![cfg(target_os = "linux")]
@@ -30,6 +31,9 @@ use subrosa::{
 };
 
 mod common;
+#[path = "memory/derived.rs"]
+mod derived;
+
 use common::{Replay, seeded};
 
 /// Secrets are held under this mask throughout, so that the search does not find its own list.
@@ -83,9 +87,9 @@ fn plant(masked: &[u8; 32]) {
     black_box(masked.map(|byte| byte ^ MASK));
 }
 
-/// Acts the transcript out, then makes further prekeys of these (masked) random bytes, and returns whoever took part.
+/// Acts the transcript out, and returns whoever took part.
 #[inline(never)]
-fn act<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
+fn act(steps: &[Value]) -> HashMap<&str, Person> {
     let key = StorageKey::from_bytes(&[9; 32]);
     let now = UnixTime::from_secs(1_800_000_000);
     let mut people = HashMap::<&str, Person>::new();
@@ -134,6 +138,15 @@ fn act<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
             other => panic!("unknown op {other}"),
         });
     }
+    people
+}
+
+/// [`act`], then further prekeys of these (masked) random bytes, and what is stored and opened again.
+#[inline(never)]
+fn act_on<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
+    let key = StorageKey::from_bytes(&[9; 32]);
+    let now = UnixTime::from_secs(1_800_000_000);
+    let mut people = act(steps);
     let mut depth = steps.len().min(DEPTHS);
     let mut rng = Replay::new(further.to_vec(), MASK);
     // A type of generator for each call: what is called in one place is inlined there, where no callee can scrub it.
@@ -160,11 +173,17 @@ fn act<'a>(steps: &'a [Value], further: &[u8]) -> HashMap<&'a str, Person> {
 /// The names of all secrets of which 16 bytes in a row are found anywhere in the memory of this process.
 #[inline(never)]
 fn search(secrets: &[(String, Vec<u8>)]) -> Vec<String> {
+    const BLOCK: usize = 4096;
     let mut index = HashMap::<u64, Vec<usize>>::new();
+    // Looked at first: nearly nothing is in the index.
+    let mut filter = vec![0_u64; 1 << 16];
+    let place = |head: u64| ((head >> 6) as usize & 0xffff, 1 << (head & 63));
     for (number, (_, secret)) in secrets.iter().enumerate() {
         for start in 0..=secret.len() - 16 {
             let head = u64::from_le_bytes(*secret[start..].first_chunk().unwrap());
             index.entry(head).or_default().push(number << 16 | start);
+            let (word, bit) = place(head);
+            filter[word] |= bit;
         }
     }
     let mask = u64::from_le_bytes([MASK; 8]);
@@ -186,14 +205,25 @@ fn search(secrets: &[(String, Vec<u8>)]) -> Vec<String> {
             if read < 16 {
                 break;
             }
-            for (offset, window) in buffer[..read].windows(16).enumerate() {
-                let head = u64::from_le_bytes(*window.first_chunk().unwrap()) ^ mask;
-                for place in index.get(&head).into_iter().flatten() {
-                    let (name, secret) = &secrets[place >> 16];
-                    let start = place & 0xffff;
-                    if window.iter().zip(&secret[start..start + 16]).all(|(a, b)| a ^ MASK == *b) {
-                        let begins = at + offset as u64 - start as u64;
-                        found.push(format!("{name} at {begins:x} in {line}"));
+            for begin in (0..read).step_by(BLOCK) {
+                let block = &buffer[begin..read.min(begin + BLOCK + 15)];
+                // Most of a large stack was never written.
+                if *block == [0; BLOCK + 15][..block.len()] {
+                    continue;
+                }
+                for (offset, window) in block.windows(16).enumerate() {
+                    let head = u64::from_le_bytes(*window.first_chunk().unwrap()) ^ mask;
+                    let (word, bit) = place(head);
+                    if filter[word] & bit == 0 {
+                        continue;
+                    }
+                    for place in index.get(&head).into_iter().flatten() {
+                        let (name, secret) = &secrets[place >> 16];
+                        let start = place & 0xffff;
+                        if window.iter().zip(&secret[start..start + 16]).all(|(a, b)| a ^ MASK == *b) {
+                            let begins = at + (begin + offset) as u64 - start as u64;
+                            found.push(format!("{name} at {begins:x} in {line}"));
+                        }
                     }
                 }
             }
@@ -222,7 +252,7 @@ fn leave_nothing() {
     for name in ["skips", "handshake_last_resort", "epochs"] {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name).with_extension("json");
-        let file: Value = serde_json::from_reader(File::open(path).unwrap()).unwrap();
+        let file: Value = serde_json::from_reader(File::open(&path).unwrap()).unwrap();
         let steps = file["steps"].as_array().unwrap();
         let public = [
             "h1",
@@ -259,22 +289,66 @@ fn leave_nothing() {
         for (number, key) in further.chunks_exact(32).enumerate() {
             secrets.push((format!("further prekeys, key {number}"), key.to_vec()));
         }
-        assert!(secrets.len() > 20);
-        let people = black_box(act(steps, &further));
+        secrets.extend(derived::derived(&path));
+        assert_covered(name, &secrets);
+        let people = black_box(act_on(steps, &further));
         let alive = search(&secrets);
         assert!(!alive.is_empty(), "the search finds what is there: sessions are alive");
         drop(people);
         let found = search(&secrets);
         assert!(found.is_empty(), "{name}: {} left:\n{}", found.len(), found.join("\n"));
-        // What was left early may have been overwritten since.
-        for end in [33, 60, 90, 120].into_iter().filter(|end| *end < steps.len()) {
-            drop(black_box(act(&steps[..end], &further)));
+        // What was left early, and freed, may have been overwritten since.
+        for end in (1..steps.len()).step_by(steps.len().div_ceil(40)) {
+            drop(black_box(act(&steps[..end])));
             let found = search(&secrets);
             assert!(found.is_empty(), "{name}, {end} steps: {} left:\n{}", found.len(), found.join("\n"));
         }
         // What a step leaves on its stack would have been found.
         at_depth(DEPTHS / 2, &mut || plant(&planted));
         assert!(!search(&[("planted".into(), planted.to_vec())]).is_empty());
+    }
+}
+
+/// Nothing that has to be looked for is missing from the list.
+fn assert_covered(name: &str, secrets: &[(String, Vec<u8>)]) {
+    for kind in [
+        "EC root key",
+        "PQ root key",
+        "PQ root secret",
+        "EC chain key",
+        "EC chain key 12",
+        "PQ chain key A->B",
+        "PQ chain key 12",
+        "EC message key",
+        "EC message key 11",
+        "PQ message key",
+        "PQ message key 11",
+        "body key",
+        "header key",
+        "next header key",
+        "DH",
+        "ck1",
+        "ck2",
+        "identity key",
+        "\"identity\" key 0",
+        "\"identity\" key 1",
+        "signing key, expanded",
+        "signing key, reduced",
+        "hedge secret",
+        "ratchet private key",
+        "EK_A private",
+        "prekey private key",
+        "prekey KEM seed",
+        "ML-KEM-1024 private key",
+        "KEM seed",
+        "ML-KEM-768 private key",
+        "KEM coins",
+        "ss",
+        "KEM shared secret",
+        "PQ epoch key",
+        "authenticator MAC key",
+    ] {
+        assert!(secrets.iter().any(|(secret, _)| secret == kind), "{name} has no {kind}");
     }
 }
 

@@ -52,6 +52,7 @@ mod material;
 mod send_ct;
 mod send_ek;
 
+use alloc::boxed::Box;
 use core::mem;
 
 use arrayvec::ArrayVec;
@@ -94,20 +95,22 @@ impl BraidKem for MlKem768 {
 }
 
 /// One side of the Braid.
+///
+/// Boxed, all: the smaller of two variants would have whatever was on the stack where it has no fields.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) enum Braid<K: BraidKem = MlKem768> {
-    KeysUnsampled(KeysUnsampled),
-    KeysSampled(KeysSampled<K>),
-    HeaderSent(HeaderSent<K>),
-    Ct1Received(Ct1Received<K>),
-    EkSentCt1Received(EkSentCt1Received<K>),
-    NoHeaderReceived(NoHeaderReceived),
-    HeaderReceived(HeaderReceived),
-    Ct1Sampled(Ct1Sampled<K>),
-    EkReceivedCt1Sampled(EkReceivedCt1Sampled),
-    Ct1Acknowledged(Ct1Acknowledged<K>),
-    Ct2Sampled(Ct2Sampled),
+    KeysUnsampled(Box<KeysUnsampled>),
+    KeysSampled(Box<KeysSampled<K>>),
+    HeaderSent(Box<HeaderSent<K>>),
+    Ct1Received(Box<Ct1Received<K>>),
+    EkSentCt1Received(Box<EkSentCt1Received<K>>),
+    NoHeaderReceived(Box<NoHeaderReceived>),
+    HeaderReceived(Box<HeaderReceived>),
+    Ct1Sampled(Box<Ct1Sampled<K>>),
+    EkReceivedCt1Sampled(Box<EkReceivedCt1Sampled>),
+    Ct1Acknowledged(Box<Ct1Acknowledged<K>>),
+    Ct2Sampled(Box<Ct2Sampled>),
     /// The end, after a failure or the last epoch.
     Failed,
 }
@@ -131,7 +134,7 @@ pub(crate) type Randomness = Secret<64>;
 impl<K: BraidKem> Braid<K> {
     /// The side that makes the first key pair.
     pub(crate) fn initiate(secret: &PqSecret) -> Self {
-        Self::KeysUnsampled(KeysUnsampled { epoch: Epoch::first(secret) })
+        Self::KeysUnsampled(Box::new(KeysUnsampled { epoch: Epoch::first(secret) }))
     }
 
     /// The side that encapsulates first.
@@ -196,10 +199,6 @@ impl<K: BraidKem> Braid<K> {
 
     /// What the next message carries; and an epoch's key if this one settles it. Without randomness where it is needed
     /// nothing is sent and nothing changes.
-    ///
-    /// A state that is replaced is moved whole, with whatever was on the stack where it has no fields; so the stack must
-    /// be clean when this is called with randomness, and have this function's frame for itself. So for [`Self::receive`].
-    #[inline(never)]
     pub(crate) fn send(&mut self, randomness: Option<Randomness>, mut room: Room<'_>) -> Option<Output> {
         let mut output = None;
         if let Some(randomness) = randomness {
@@ -234,7 +233,6 @@ impl<K: BraidKem> Braid<K> {
 
     /// Takes in what an authenticated message brings, sent when the peer was agreeing on `epoch`; and an epoch's
     /// key if this settles it.
-    #[inline(never)]
     pub(crate) fn receive(&mut self, epoch: u32, codewords: Option<&Codewords>) -> Option<Output> {
         let own = self.epoch()?;
         let received = codewords.filter(|_| epoch == own);

@@ -67,16 +67,27 @@ pub(crate) struct EcRatchet {
     /// NHKr.
     next_receiving_header_key: NextHeaderKey,
     /// None for an initiator without an answer.
-    receiving: Option<ReceivingChain>,
+    receiving: Option<Box<ReceivingChain>>,
 }
 
 /// Whose turn it is to make a new ratchet key.
+///
+/// Boxed, as [`EcRatchet::receiving`] is: where a variant has no fields, or there is none, there would be whatever was on
+/// the stack when it was made, and stay when the rest is wiped.
 #[derive(Serialize, Deserialize)]
 enum Turn {
     /// Ours, at the next send: the peer's ratchet key is DHr, we have none.
-    Received { peer: AgreementPublic },
-    /// The peer's: our DHs is out, and CKs runs under it.
-    Sending { own: AgreementKey, header_key: HeaderKey, chain: Chain<Ec> },
+    Received { peer: Box<AgreementPublic> },
+    /// The peer's.
+    Sending(Box<SendingChain>),
+}
+
+/// Our DHs is out, and CKs runs under it.
+#[derive(Serialize, Deserialize)]
+struct SendingChain {
+    own: AgreementKey,
+    header_key: HeaderKey,
+    chain: Chain<Ec>,
 }
 
 /// A receiving chain: HKr, CKr, Nr, and the ratchet key that every header under HKr carries.
@@ -163,7 +174,7 @@ impl RatchetStart {
     pub(crate) fn initiate(self, signed_prekey: AgreementPublic) -> EcRatchet {
         EcRatchet {
             root: self.root,
-            turn: Turn::Received { peer: signed_prekey },
+            turn: Turn::Received { peer: Box::new(signed_prekey) },
             previous_chain_length: 0,
             next_sending_header_key: self.initiator_header_key,
             next_receiving_header_key: self.responder_header_key,
@@ -187,7 +198,7 @@ impl RatchetStart {
         let (turn, message_key) = NewTurn::new(&self.root, signed_prekey, header, None)?;
         let mut ratchet = EcRatchet {
             root: self.root,
-            turn: Turn::Received { peer: header.ratchet_key },
+            turn: Turn::Received { peer: Box::new(header.ratchet_key) },
             previous_chain_length: 0,
             next_sending_header_key: self.responder_header_key,
             next_receiving_header_key: self.initiator_header_key,
@@ -263,7 +274,7 @@ impl EcRatchet {
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &self.turn {
             Turn::Received { .. } => Ok(()),
-            Turn::Sending { chain, .. } => chain.check(),
+            Turn::Sending(sending) => sending.chain.check(),
         }
     }
 
@@ -277,11 +288,12 @@ impl EcRatchet {
             let header_key =
                 core::mem::replace(&mut self.next_sending_header_key, next_header_key).into_header_key();
             self.root = root;
-            self.turn = Turn::Sending { own, header_key, chain };
+            self.turn = Turn::Sending(Box::new(SendingChain { own, header_key, chain }));
         }
         match &mut self.turn {
             Turn::Received { .. } => Err(Error::CounterExhausted),
-            Turn::Sending { own, header_key, chain } => {
+            Turn::Sending(sending) => {
+                let SendingChain { own, header_key, chain } = &mut **sending;
                 let (message_number, message_key) = chain.advance()?;
                 Ok(EcOutgoing {
                     ratchet_key: *own.public(),
@@ -305,7 +317,7 @@ impl EcRatchet {
         {
             return Ok((Place::Current, header));
         }
-        if let Turn::Sending { .. } = &self.turn
+        if let Turn::Sending(_) = &self.turn
             && let Ok(header) = self.next_receiving_header_key.open(sealed)
         {
             return Ok((Place::Next, header));
@@ -322,7 +334,7 @@ impl EcRatchet {
     pub(crate) fn header_keys(&self, cold: &EcCold) -> HeaderKeys {
         let current = self.receiving.iter().map(|chain| chain.header_key.as_bytes());
         let next = match &self.turn {
-            Turn::Sending { .. } => Some(self.next_receiving_header_key.as_bytes()),
+            Turn::Sending(_) => Some(self.next_receiving_header_key.as_bytes()),
             Turn::Received { .. } => None,
         };
         let closed = cold.closed.iter().rev().map(|chain| chain.header_key.as_bytes());
@@ -334,8 +346,9 @@ impl EcRatchet {
         let number = header.message_number;
         let (message_key, change) = match place {
             Place::Next => {
-                let Turn::Sending { own, .. } = &self.turn else { return Err(Error::UnknownSession) };
-                let (turn, message_key) = NewTurn::new(&self.root, own, header, self.receiving.as_ref())?;
+                let Turn::Sending(sending) = &self.turn else { return Err(Error::UnknownSession) };
+                let ending = self.receiving.as_deref();
+                let (turn, message_key) = NewTurn::new(&self.root, &sending.own, header, ending)?;
                 (message_key, Change::Turn(turn))
             }
             Place::Current => {
@@ -446,18 +459,18 @@ impl EcRatchet {
         }
         self.root = new.root;
         let next = core::mem::replace(&mut self.next_receiving_header_key, new.next_receiving_header_key);
-        if let Turn::Sending { chain, .. } = &self.turn {
-            self.previous_chain_length = chain.next();
+        if let Turn::Sending(sending) = &self.turn {
+            self.previous_chain_length = sending.chain.next();
         }
-        self.turn = Turn::Received { peer: new.ratchet_key };
-        self.receiving = Some(ReceivingChain {
+        self.turn = Turn::Received { peer: Box::new(new.ratchet_key) };
+        self.receiving = Some(Box::new(ReceivingChain {
             sequence,
             start: new.start,
             ratchet_key: new.ratchet_key,
             header_key: next.into_header_key(),
             chain: new.chain,
             receipts: Receipts::default(),
-        });
+        }));
         if !new.skipped.keys.is_empty() {
             self.keep(cold, sequence, new.skipped);
             cold_changed = true;
@@ -466,10 +479,16 @@ impl EcRatchet {
     }
 
     /// Ends a receiving chain: keeps its header key if messages of it are missing.
-    fn close(&mut self, cold: &mut EcCold, ending: ReceivingChain, ended: Ended, length: u32) -> bool {
+    fn close(
+        &mut self,
+        cold: &mut EcCold,
+        mut ending: Box<ReceivingChain>,
+        ended: Ended,
+        length: u32,
+    ) -> bool {
         let sequence = ending.sequence;
         let whole = ending.length(length);
-        let mut receipts = ending.receipts;
+        let mut receipts = core::mem::take(&mut ending.receipts);
         let rest = match ended {
             Ended::Skipped(rest) => Some(rest).filter(|rest| !rest.keys.is_empty()),
             Ended::Abandoned => {
@@ -480,11 +499,13 @@ impl EcRatchet {
         if rest.is_none() && !cold.keys.has(sequence) {
             return false;
         }
+        // Replaced, not moved out: the box is wiped when it goes.
+        let header_key = core::mem::replace(&mut ending.header_key, HeaderKey::new(Secret::zeroed()));
         cold.closed.push_back(Box::new(ClosedChain {
             sequence,
             start: ending.start,
             ratchet_key: ending.ratchet_key,
-            header_key: ending.header_key,
+            header_key,
             length: whole,
             receipts,
         }));
@@ -524,7 +545,7 @@ impl EcRatchet {
 
 /// What a chain, current or closed, remembers.
 fn receipts<'a>(
-    receiving: &'a mut Option<ReceivingChain>,
+    receiving: &'a mut Option<Box<ReceivingChain>>,
     closed: &'a mut VecDeque<Box<ClosedChain>>,
     sequence: u32,
 ) -> Option<&'a mut Receipts> {
@@ -549,8 +570,8 @@ impl EcRatchet {
             Vec::from([*self.next_receiving_header_key.as_bytes(), *self.next_sending_header_key.as_bytes()]);
         keys.extend(self.receiving.iter().map(|chain| *chain.header_key.as_bytes()));
         keys.extend(cold.closed.iter().map(|chain| *chain.header_key.as_bytes()));
-        if let Turn::Sending { header_key, .. } = &self.turn {
-            keys.push(*header_key.as_bytes());
+        if let Turn::Sending(sending) = &self.turn {
+            keys.push(*sending.header_key.as_bytes());
         }
         keys
     }
@@ -558,13 +579,13 @@ impl EcRatchet {
     /// Makes the next message begin another chain, though the peer has not answered.
     pub(crate) fn turn_again(&mut self) {
         let peer = self.receiving.as_ref().unwrap().ratchet_key;
-        self.turn = Turn::Received { peer };
+        self.turn = Turn::Received { peer: Box::new(peer) };
     }
 
     /// Moves the sending chain to a number, with a key of its own.
     pub(crate) fn set_sending_number(&mut self, number: u32) {
-        if let Turn::Sending { chain, .. } = &mut self.turn {
-            *chain = Chain::at([1; 32], number);
+        if let Turn::Sending(sending) = &mut self.turn {
+            sending.chain = Chain::at([1; 32], number);
         }
     }
 
@@ -575,7 +596,7 @@ impl EcRatchet {
 
     /// Whether there is a private ratchet key to steal.
     pub(crate) fn holds_private_key(&self) -> bool {
-        matches!(self.turn, Turn::Sending { .. })
+        matches!(self.turn, Turn::Sending(_))
     }
 
     /// Header and message key of a message of this side's, in the current chain.
@@ -583,9 +604,9 @@ impl EcRatchet {
         &self,
         sealed: &SealedHeader<'_>,
     ) -> Result<([u8; HEADER_LEN], MessageKey<Ec>), Error> {
-        let Turn::Sending { header_key, chain, .. } = &self.turn else { return Err(Error::UnknownSession) };
-        let header = header_key.open(sealed)?;
-        Ok((header, chain.stolen_key(Header::from_bytes(&header)?.message_number)?))
+        let Turn::Sending(sending) = &self.turn else { return Err(Error::UnknownSession) };
+        let header = sending.header_key.open(sealed)?;
+        Ok((header, sending.chain.stolen_key(Header::from_bytes(&header)?.message_number)?))
     }
 
     /// Asks for a key of a receiving chain that does not exist.

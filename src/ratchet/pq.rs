@@ -28,7 +28,7 @@ use crate::{
     crypto::{
         kdf::{self, Label},
         random,
-        secret::{Secret, scrub_stack},
+        secret::Secret,
         trace,
     },
     wire::{body::Codewords, header::Header},
@@ -163,9 +163,6 @@ impl PqRatchet {
     ) -> Result<PqOutgoing, Error> {
         let epoch = self.sending.epoch;
         let (number, message_key) = self.sending.chain.advance()?;
-        if randomness.is_some() {
-            scrub_stack();
-        }
         let output = self.braid.send(randomness, room);
         self.add_epoch(output);
         Ok(PqOutgoing { epoch, number, message_key })
@@ -229,8 +226,6 @@ impl PqRatchet {
         // The peer was agreeing on the epoch after the one that it sent in.
         let agreeing_on = epoch.saturating_add(1);
         if self.braid.wants(agreeing_on, codewords) {
-            // Keys that were derived for this message would get into the state, as bytes that are of no field.
-            scrub_stack();
             let output = self.braid.receive(agreeing_on, codewords);
             self.add_epoch(output);
         }

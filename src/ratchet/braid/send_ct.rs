@@ -1,6 +1,6 @@
 //! The half of the Braid that receives a public key and encapsulates to it.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,12 +71,12 @@ pub(crate) struct Ct2Sampled {
 impl NoHeaderReceived {
     pub(super) fn begin<K: BraidKem>(epoch: Option<Epoch>) -> Braid<K> {
         epoch.map_or(Braid::Failed, |epoch| {
-            Braid::NoHeaderReceived(Self { epoch, header: Decoder::default() })
+            Braid::NoHeaderReceived(Box::new(Self { epoch, header: Decoder::default() }))
         })
     }
 
     /// (6) when the header is complete and authentic.
-    pub(super) fn receive<K: BraidKem>(mut self, received: &Codewords) -> Braid<K> {
+    pub(super) fn receive<K: BraidKem>(mut self: Box<Self>, received: &Codewords) -> Braid<K> {
         if received.kind != CodewordKind::Header {
             return Braid::NoHeaderReceived(self);
         }
@@ -85,7 +85,7 @@ impl NoHeaderReceived {
         };
         match authenticated(&value, |header| self.epoch.header_mac(header)) {
             Some(header) => {
-                Braid::HeaderReceived(HeaderReceived { epoch: self.epoch, header: header.to_vec() })
+                Braid::HeaderReceived(Box::new(HeaderReceived { epoch: self.epoch, header: header.to_vec() }))
             }
             None => Braid::Failed,
         }
@@ -94,7 +94,10 @@ impl NoHeaderReceived {
 
 impl HeaderReceived {
     /// (7) Encapsulates: the epoch's key.
-    pub(super) fn send<K: BraidKem>(mut self, coins: Secret<32>) -> Option<(Ct1Sampled<K>, Output)> {
+    pub(super) fn send<K: BraidKem>(
+        mut self: Box<Self>,
+        coins: Secret<32>,
+    ) -> Option<(Box<Ct1Sampled<K>>, Output)> {
         trace!("KEM coins", coins.as_bytes());
         let (encapsulating, shared) = Encapsulating::new(self.header, coins)?;
         let key = self.epoch.key(&shared);
@@ -106,7 +109,7 @@ impl HeaderReceived {
             encoder: Encoder::default(),
             vector: Decoder::default(),
         };
-        Some((next, output))
+        Some((Box::new(next), output))
     }
 }
 
@@ -134,7 +137,7 @@ impl<K: BraidKem> Ct1Sampled<K> {
     }
 
     /// (8) The peer has the first half; (10) the vector is complete; (9) both.
-    pub(super) fn receive(mut self, received: &Codewords) -> Braid<K> {
+    pub(super) fn receive(mut self: Box<Self>, received: &Codewords) -> Braid<K> {
         let acknowledged = match received.kind {
             CodewordKind::Vector => false,
             CodewordKind::VectorAck => true,
@@ -143,20 +146,18 @@ impl<K: BraidKem> Ct1Sampled<K> {
         match (self.vector.collect(&K::VECTOR, &received.words), acknowledged) {
             (None, false) => Braid::Ct1Sampled(self),
             (None, true) => {
-                let Self { epoch, encapsulating, vector, .. } = self;
-                Braid::Ct1Acknowledged(Ct1Acknowledged { epoch, encapsulating, vector })
+                let Self { epoch, encapsulating, vector, .. } = *self;
+                Braid::Ct1Acknowledged(Box::new(Ct1Acknowledged { epoch, encapsulating, vector }))
             }
             (Some(vector), _) => match second_half(&self.epoch, &mut self.encapsulating, &vector) {
                 None => Braid::Failed,
-                Some((_, ct2)) if acknowledged => {
-                    Braid::Ct2Sampled(Ct2Sampled { epoch: self.epoch, ct2, encoder: Encoder::default() })
-                }
-                Some((ct1, ct2)) => Braid::EkReceivedCt1Sampled(EkReceivedCt1Sampled {
+                Some((_, ct2)) if acknowledged => Ct2Sampled::begin(self.epoch, ct2),
+                Some((ct1, ct2)) => Braid::EkReceivedCt1Sampled(Box::new(EkReceivedCt1Sampled {
                     epoch: self.epoch,
                     ct1,
                     encoder: self.encoder,
                     ct2,
-                }),
+                })),
             },
         }
     }
@@ -168,13 +169,9 @@ impl EkReceivedCt1Sampled {
     }
 
     /// (12) The peer has the first half.
-    pub(super) fn receive<K: BraidKem>(self, received: &Codewords) -> Braid<K> {
+    pub(super) fn receive<K: BraidKem>(self: Box<Self>, received: &Codewords) -> Braid<K> {
         match received.kind {
-            CodewordKind::VectorAck => Braid::Ct2Sampled(Ct2Sampled {
-                epoch: self.epoch,
-                ct2: self.ct2,
-                encoder: Encoder::default(),
-            }),
+            CodewordKind::VectorAck => Ct2Sampled::begin(self.epoch, self.ct2),
             _ => Braid::EkReceivedCt1Sampled(self),
         }
     }
@@ -182,7 +179,7 @@ impl EkReceivedCt1Sampled {
 
 impl<K: BraidKem> Ct1Acknowledged<K> {
     /// (11) when the vector is complete. Codewords sent before the acknowledgement count as well.
-    pub(super) fn receive(mut self, received: &Codewords) -> Braid<K> {
+    pub(super) fn receive(mut self: Box<Self>, received: &Codewords) -> Braid<K> {
         if !matches!(received.kind, CodewordKind::Vector | CodewordKind::VectorAck) {
             return Braid::Ct1Acknowledged(self);
         }
@@ -190,21 +187,24 @@ impl<K: BraidKem> Ct1Acknowledged<K> {
             return Braid::Ct1Acknowledged(self);
         };
         match second_half(&self.epoch, &mut self.encapsulating, &vector) {
-            Some((_, ct2)) => {
-                Braid::Ct2Sampled(Ct2Sampled { epoch: self.epoch, ct2, encoder: Encoder::default() })
-            }
+            Some((_, ct2)) => Ct2Sampled::begin(self.epoch, ct2),
             None => Braid::Failed,
         }
     }
 }
 
 impl Ct2Sampled {
+    fn begin<K: BraidKem>(epoch: Epoch, ct2: Vec<u8>) -> Braid<K> {
+        Braid::Ct2Sampled(Box::new(Self { epoch, ct2, encoder: Encoder::default() }))
+    }
+
     pub(super) fn send<K: BraidKem>(&mut self, room: &mut Room<'_>) {
         room.fill(&K::CT2, CodewordKind::Ct2, &self.ct2, &mut self.encoder);
     }
 
     /// (13) The peer is in the next epoch: it has the key, and it is our turn to make a key pair.
-    pub(super) fn finish<K: BraidKem>(self) -> Braid<K> {
-        self.epoch.next().map_or(Braid::Failed, |epoch| Braid::KeysUnsampled(KeysUnsampled { epoch }))
+    pub(super) fn finish<K: BraidKem>(self: Box<Self>) -> Braid<K> {
+        let next = self.epoch.next();
+        next.map_or(Braid::Failed, |epoch| Braid::KeysUnsampled(Box::new(KeysUnsampled { epoch })))
     }
 }

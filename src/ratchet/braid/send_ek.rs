@@ -1,6 +1,6 @@
 //! The half of the Braid that makes a key pair, sends its public part, and decapsulates.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,14 +66,14 @@ pub(crate) struct EkSentCt1Received<K: BraidKem> {
 
 impl KeysUnsampled {
     /// (1) Makes the key pair.
-    pub(super) fn send<K: BraidKem>(self, seed: Secret<64>) -> KeysSampled<K> {
+    pub(super) fn send<K: BraidKem>(self: Box<Self>, seed: Secret<64>) -> Box<KeysSampled<K>> {
         trace!("KEM seed", seed.as_bytes());
-        KeysSampled {
+        Box::new(KeysSampled {
             epoch: self.epoch,
             keys: Keys::new(seed),
             encoder: Encoder::default(),
             header: Vec::new(),
-        }
+        })
     }
 }
 
@@ -93,12 +93,13 @@ impl<K: BraidKem> KeysSampled<K> {
     }
 
     /// (2) The peer encapsulates, so it has the header.
-    pub(super) fn receive(self, received: &Codewords) -> Braid<K> {
+    pub(super) fn receive(self: Box<Self>, received: &Codewords) -> Braid<K> {
         if received.kind != CodewordKind::Ct1 {
             return Braid::KeysSampled(self);
         }
-        let Self { epoch, keys, .. } = self;
-        HeaderSent { epoch, keys, encoder: Encoder::default(), ct1: Decoder::default() }.receive(received)
+        let Self { epoch, keys, .. } = *self;
+        let next = HeaderSent { epoch, keys, encoder: Encoder::default(), ct1: Decoder::default() };
+        Box::new(next).receive(received)
     }
 }
 
@@ -108,18 +109,18 @@ impl<K: BraidKem> HeaderSent<K> {
     }
 
     /// (3) when the first half of the ciphertext is complete.
-    pub(super) fn receive(mut self, received: &Codewords) -> Braid<K> {
+    pub(super) fn receive(mut self: Box<Self>, received: &Codewords) -> Braid<K> {
         if received.kind != CodewordKind::Ct1 {
             return Braid::HeaderSent(self);
         }
         match self.ct1.collect(&K::CT1, &received.words) {
             None => Braid::HeaderSent(self),
-            Some(ct1) => Braid::Ct1Received(Ct1Received {
+            Some(ct1) => Braid::Ct1Received(Box::new(Ct1Received {
                 epoch: self.epoch,
                 keys: self.keys,
                 encoder: self.encoder,
                 ct1,
-            }),
+            })),
         }
     }
 }
@@ -130,18 +131,18 @@ impl<K: BraidKem> Ct1Received<K> {
     }
 
     /// (4) The peer has gone on to the second half, so it has the vector.
-    pub(super) fn receive(self, received: &Codewords) -> (Braid<K>, Option<Output>) {
+    pub(super) fn receive(self: Box<Self>, received: &Codewords) -> (Braid<K>, Option<Output>) {
         if received.kind != CodewordKind::Ct2 {
             return (Braid::Ct1Received(self), None);
         }
-        let Self { epoch, keys, ct1, .. } = self;
-        EkSentCt1Received { epoch, keys, ct1, ct2: Decoder::default() }.receive(received)
+        let Self { epoch, keys, ct1, .. } = *self;
+        Box::new(EkSentCt1Received { epoch, keys, ct1, ct2: Decoder::default() }).receive(received)
     }
 }
 
 impl<K: BraidKem> EkSentCt1Received<K> {
     /// (5) when the second half is complete: the epoch's key, and the peer's turn to make a key pair.
-    pub(super) fn receive(mut self, received: &Codewords) -> (Braid<K>, Option<Output>) {
+    pub(super) fn receive(mut self: Box<Self>, received: &Codewords) -> (Braid<K>, Option<Output>) {
         if received.kind != CodewordKind::Ct2 {
             return (Braid::EkSentCt1Received(self), None);
         }
@@ -151,7 +152,7 @@ impl<K: BraidKem> EkSentCt1Received<K> {
         self.finish(&ct2).map_or((Braid::Failed, None), |(next, output)| (next, Some(output)))
     }
 
-    fn finish(mut self, ct2: &[u8]) -> Option<(Braid<K>, Output)> {
+    fn finish(mut self: Box<Self>, ct2: &[u8]) -> Option<(Braid<K>, Output)> {
         // The MAC comes after the half of the ciphertext, and its key out of the secret.
         let (half, _) = ct2.split_last_chunk::<{ super::authenticator::MAC_LEN }>()?;
         let shared = K::decapsulate(self.keys.get(), &self.ct1, half).ok()?;
