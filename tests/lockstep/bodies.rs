@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use super::pair::{draft, established, run};
+use super::pair::{bob, draft, established, liar, run};
 use crate::reference::{
     encoding::{MAX_CONTENT, Padding, Value, kind, write_body},
     primitives::Refusal,
@@ -82,4 +82,52 @@ fn the_end_of_the_braid() {
         });
         assert_eq!(tally[&format!("the Braid ends: {name}")], 1, "{tally:?}");
     }
+}
+
+/// Every tag of codewords, with as many bytes behind it as it says, one too few, or some more.
+#[test]
+fn every_tag_of_codewords() {
+    let tally = run("tags", established(14), |world| {
+        let mut alice = liar(world);
+        for tag in 0..=u8::MAX {
+            let (value, count) = (tag >> 5, usize::from(tag & 0x1f));
+            for more in [-1, 0, 1, 40] {
+                let len = (5 + 34 * count as isize + more).max(16) as usize;
+                let mut draft = draft(world, &mut alice);
+                draft.body = vec![0; len];
+                draft.body[4] = tag;
+                let good = match value {
+                    0 => count == 0,
+                    1..=5 => count > 0 && len >= 5 + 34 * count,
+                    _ => false,
+                };
+                let expected = if good { Ok(()) } else { Err(Refusal::Malformed) };
+                assert_eq!(bob(world, &draft), expected, "{tag}, {len}");
+            }
+        }
+    });
+    assert!(tally["decrypt: Malformed"] > 300, "{tally:?}");
+}
+
+/// Each byte of a body, altered by who can: behind the codewords none may be other than zero.
+#[test]
+fn every_byte_of_a_body() {
+    run("bytes", established(15), |world| {
+        let mut alice = liar(world);
+        for codewords in [None, Some((Value::Ct2, vec![(7, [7; 32]), (300, [3; 32])]))] {
+            let body = write_body(b"content", &codewords, Padding::Buckets);
+            let end = 12 + codewords.iter().map(|(_, words)| 34 * words.len()).sum::<usize>();
+            for at in 0..body.len() {
+                for with in [0x01, 0x80] {
+                    let mut draft = draft(world, &mut alice);
+                    draft.body = body.clone();
+                    draft.body[at] ^= with;
+                    let result = bob(world, &draft);
+                    if at >= end {
+                        assert_eq!(result, Err(Refusal::Malformed), "{at}");
+                    }
+                }
+            }
+        }
+    });
 }

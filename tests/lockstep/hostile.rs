@@ -14,7 +14,8 @@ use crate::reference::{
 /// Something that has the header's and the body's keys.
 pub fn message(world: &mut World, from: usize, session: usize, to: usize) -> Vec<u8> {
     note("hostile");
-    let mut liar = world.people[from].sessions[session].model.clone();
+    let honest = world.people[from].sessions[session].model.clone();
+    let mut liar = honest.clone();
     let mut tape = Tape::new((0..64).map(|_| world.rng.random()).collect());
     // Another implementation: its streams have another last index.
     if let Some((_, stream)) = liar.pq.braid.stream() {
@@ -25,10 +26,13 @@ pub fn message(world: &mut World, from: usize, session: usize, to: usize) -> Vec
     let reader = reader.map(|both| both.model.clone());
     match world.rng.random_range(0..6) {
         0 => jump(world, &mut liar, reader.as_ref()),
-        1 => go_back(world, &mut liar, from),
+        1..=2 => go_back(world, &mut liar, from),
         _ => {}
     }
-    world.kept.push((liar.id, from, liar.pq.sending_epoch, liar.pq.sending.clone()));
+    if world.kept.len() == 200 {
+        world.kept.pop_front();
+    }
+    world.kept.push_back((from, honest));
     let mut draft = liar.draft(b"so far honest", &mut tape).unwrap();
     match world.rng.random_range(0..3) {
         0 => lie_in_header(world, &mut draft, reader.as_ref()),
@@ -57,16 +61,22 @@ fn jump(world: &mut World, liar: &mut Session, reader: Option<&Session>) {
     }
 }
 
-/// A PQ chain of an earlier epoch, where it was or somewhat further.
+/// One of the two ratchets as it was some time ago: an EC number that is late with a PQ number that is not, or a new one with a
+/// PQ chain of an earlier epoch; the PQ chain where it was or somewhat further.
 fn go_back(world: &mut World, liar: &mut Session, from: usize) {
-    let id = liar.id;
-    let mut kept: Vec<_> = world.kept.iter().filter(|kept| (kept.0, kept.1) == (id, from)).cloned().collect();
+    let of_session = world.kept.iter().filter(|(sender, kept)| (*sender, kept.id) == (from, liar.id));
+    let mut kept: Vec<Session> = of_session.map(|(_, kept)| kept.clone()).collect();
     if kept.is_empty() {
         return;
     }
-    let (_, _, epoch, mut chain) = kept.swap_remove(world.rng.random_range(0..kept.len()));
-    chain.run(chain.position + world.rng.random_range(0..30), 0);
-    (liar.pq.sending_epoch, liar.pq.sending) = (epoch, chain);
+    let kept = kept.swap_remove(world.rng.random_range(0..kept.len()));
+    if world.rng.random() {
+        liar.pq = kept.pq;
+    } else {
+        liar.ec = kept.ec;
+    }
+    let position = liar.pq.sending.position;
+    liar.pq.sending.run(position + world.rng.random_range(0..30), 0);
 }
 
 fn lie_in_header(world: &mut World, draft: &mut Draft, reader: Option<&Session>) {

@@ -141,6 +141,34 @@ fn pq_keys_of_an_abandoned_chain() {
     }
 }
 
+/// What a late message leaves in the PQ ratchet when it skips there: keys for the messages before it of which there are EC keys.
+#[test]
+fn pq_keys_of_a_late_message() {
+    run("late and ahead", established(13), |world| {
+        talk(world, 0);
+        let old = liar(world);
+        for _ in 0..3 {
+            world.encrypt(0, 0, b"missing").unwrap();
+        }
+        talk(world, 0);
+        let position = liar(world).pq.sending.position;
+        // EC numbers 1 to 3 are missing. Number 3 leaves 50 PQ numbers out, of which the last two are for 1 and 2.
+        for (n, ahead, result) in [
+            (3, 50, Ok(())),
+            (2, 47, Err(Refusal::TooOld)),
+            (2, 49, Ok(())),
+            (1, 49, Err(Refusal::TooOld)),
+            (1, 48, Ok(())),
+        ] {
+            let mut late = old.clone();
+            skip(&mut late.ec.sending.as_mut().unwrap().chain, n - 1);
+            late.pq.sending.run(position + ahead, 0);
+            let late = draft(world, &mut late);
+            assert_eq!(bob(world, &late), result, "{n}, {ahead}");
+        }
+    });
+}
+
 #[test]
 fn numbers_left_out_in_a_pq_chain() {
     run("PQ skip", established(10), |world| {

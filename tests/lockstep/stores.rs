@@ -1,10 +1,10 @@
 //! What is kept of messages that have not arrived, and of those that have, and what has to go.
 
 use super::{
-    pair::{bob, draft, established, liar, run, talk},
+    pair::{bob, draft, established, liar, number, run, talk},
     world::World,
 };
-use crate::reference::primitives::Refusal;
+use crate::reference::{encoding::Padding, primitives::Refusal};
 
 #[test]
 fn forty_chains_two_thousand_keys() {
@@ -109,6 +109,33 @@ fn incarnations_of_a_chain() {
     });
 }
 
+/// A number that is said again, of which the key was discarded: who says it tells which of two things it is.
+#[test]
+fn incarnations_of_what_was_discarded() {
+    run("discarded", established(18), |world| {
+        talk(world, 0);
+        let mut alice = liar(world);
+        alice.incarnation = 1;
+        for n in [1, 2_200] {
+            let message = number(world, &alice, n);
+            assert_eq!(bob(world, &message), Ok(()));
+        }
+        // Of 2 to 2,199 the newest 2,000 have keys.
+        for (n, incarnation, expected) in [
+            (1, 1, Err(Refusal::TooOld)),
+            (1, 2, Err(Refusal::PeerRolledBack)),
+            (199, 1, Err(Refusal::TooOld)),
+            (199, 2, Err(Refusal::PeerRolledBack)),
+            (200, 2, Ok(())),
+            (200, 1, Err(Refusal::PeerRolledBack)),
+        ] {
+            let mut message = number(world, &alice, n);
+            message.header.incarnation = incarnation;
+            assert_eq!(bob(world, &message), expected, "{n} of {incarnation}");
+        }
+    });
+}
+
 /// 263 epochs, in some of which Alice's last message is held back until the end.
 #[test]
 fn messages_of_epochs_past() {
@@ -139,4 +166,51 @@ fn messages_of_epochs_past() {
         assert!(tally.contains_key(what), "{what}: {tally:?}");
     }
     assert!(tally["PQ epoch"] > 500);
+}
+
+/// Keys do not wait for ever: not for more than 25,000 messages of one chain.
+#[test]
+fn too_late_by_messages() {
+    run("late messages", established(16), |world| {
+        let closed: Vec<Vec<u8>> = (0..2).map(|_| world.encrypt(0, 0, b"late").unwrap()).collect();
+        talk(world, 0);
+        talk(world, 1);
+        let mut alice = liar(world);
+        alice.padding = Padding::None;
+        let mut missing = Vec::new();
+        for n in 0..25_002 {
+            let message = draft(world, &mut alice);
+            if n == 1 || n == 2 {
+                missing.push(message);
+                continue;
+            }
+            assert_eq!(bob(world, &message), Ok(()));
+            match n {
+                24_999 => assert_eq!(world.give(1, &closed[0]), Ok(b"late".to_vec())),
+                25_000 => assert_eq!(world.give(1, &closed[1]), Err(Refusal::UnknownSession)),
+                _ => {}
+            }
+        }
+        assert_eq!(bob(world, &missing[0]), Err(Refusal::TooOld));
+        assert_eq!(bob(world, &missing[1]), Ok(()));
+    });
+}
+
+/// ... and not for more than 2,000 chains.
+#[test]
+fn too_late_by_turns() {
+    run("late turns", established(17), |world| {
+        let closed: Vec<Vec<u8>> = (0..2).map(|_| world.encrypt(0, 0, b"late").unwrap()).collect();
+        talk(world, 0);
+        world.set_padding(0, 0, Padding::None);
+        world.set_padding(1, 0, Padding::None);
+        for _ in 0..2_000 {
+            talk(world, 1);
+            talk(world, 0);
+        }
+        assert_eq!(world.give(1, &closed[0]), Ok(b"late".to_vec()));
+        talk(world, 1);
+        talk(world, 0);
+        assert_eq!(world.give(1, &closed[1]), Err(Refusal::UnknownSession));
+    });
 }

@@ -8,11 +8,10 @@ use rand::{Rng, RngExt, SeedableRng, TryCryptoRng, TryRng};
 use subrosa::{Error, IdentityKeyPair, MessageKind, PreKeys, Session as Ours, StorageKey, UnixTime};
 
 use crate::reference::{
-    chain::Chain,
     encoding::{Padding, Reader, kind},
     notes::{self, Tally, note},
     prekeys::{Identity, Prekeys},
-    primitives::{Key, Refusal, Tape},
+    primitives::{Refusal, Tape},
     session::Session as Model,
 };
 
@@ -96,8 +95,8 @@ pub struct World {
     pub now: u64,
     pub people: Vec<Person>,
     pub tally: Tally,
-    /// Sending chains of epochs past, as only a liar has them: session, its sender, epoch, chain.
-    pub kept: Vec<(Key, usize, u32, Chain)>,
+    /// Sessions as they were, which a liar keeps: whose, and the session.
+    pub kept: VecDeque<(usize, Model)>,
     /// The last operations, for who has to find what went wrong.
     log: VecDeque<String>,
 }
@@ -143,7 +142,7 @@ impl World {
             now: 1_800_000_000,
             people: Vec::new(),
             tally: Tally::new(),
-            kept: Vec::new(),
+            kept: VecDeque::new(),
             log: VecDeque::new(),
         };
         for _ in 0..people {
