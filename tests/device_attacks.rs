@@ -648,6 +648,89 @@ fn records_do_not_swap() {
     }
 }
 
+/// Who can write the store puts back what it has of users, before a device was removed: that device is let in again, until
+/// one of the others writes. Its message brings the list; or names it, if it is known to have been here.
+#[test]
+fn an_older_list_put_back_lets_a_removed_device_in_until_another_one_writes() {
+    const USERS: u8 = 5;
+    for was_confirmed in [false, true] {
+        let (mut world, mut alice, mut bob) = acquainted();
+        let (a, b, address) = (alice.user(), bob.user(), alice.address());
+        let mut stolen = link(&mut bob, &mut world.server);
+        stolen.say(&mut world.server, &a, "before");
+        assert_eq!(alice.texts(&mut world.server), ["before"]);
+        bob.poll(&mut world.server);
+        let snapshot = alice.store.snapshot();
+        bob.device.unlink(&stolen.address().device).unwrap();
+        bob.publish(&mut world.server);
+        bob.say(&mut world.server, &a, "it was stolen");
+        assert_eq!(alice.texts(&mut world.server), ["it was stolen"]);
+        if was_confirmed {
+            alice.say(&mut world.server, &b, "so it is out");
+            bob.poll(&mut world.server);
+        }
+        let begin_anew = |stolen: &mut Phone, server: &mut Server, text: &str| {
+            stolen.device.forget(&a).unwrap();
+            stolen.say(server, &a, text);
+            server.take(&address).remove(0)
+        };
+        let refused = begin_anew(&mut stolen, &mut world.server, "refused");
+        let result = alice.device.receive(&refused, None);
+        assert!(matches!(result, Err(DeviceError::Refused(Refusal::NotInList))), "{result:?}");
+
+        alice.store.put_back(USERS, &snapshot);
+        alice.restart();
+        let taken = begin_anew(&mut stolen, &mut world.server, "let in again");
+        assert_eq!(texts(&alice.device.receive(&taken, None).unwrap()), ["let in again"]);
+        bob.say(&mut world.server, &a, "is it out?");
+        let mut received = alice.poll(&mut world.server);
+        if was_confirmed {
+            assert!(events(&received).contains(&&Event::NewerList { of: b }), "{received:?}");
+            received = alice.device.provide(&world.server.list(&b).unwrap()).unwrap();
+        }
+        let removed = vec![stolen.address().device];
+        let out = Event::DevicesChanged { of: b, added: vec![], removed };
+        assert!(events(&received).contains(&&out), "{received:?}");
+        let refused = begin_anew(&mut stolen, &mut world.server, "refused");
+        assert!(alice.device.receive(&refused, None).is_err());
+    }
+}
+
+/// Sessions alone are put back: as after a restored backup they heal.
+#[test]
+fn older_sessions_put_back_heal() {
+    const SESSIONS: u8 = 7;
+    const COLD: u8 = 8;
+    let (mut world, mut alice, mut bob) = acquainted();
+    let snapshot = alice.store.snapshot();
+    for round in 0..3 {
+        alice.say(&mut world.server, &bob.user(), &format!("a{round}"));
+        bob.poll(&mut world.server);
+        bob.say(&mut world.server, &alice.user(), &format!("b{round}"));
+        alice.poll(&mut world.server);
+    }
+    for table in [SESSIONS, COLD] {
+        alice.store.put_back(table, &snapshot);
+    }
+    alice.restart();
+    let (a, b) = (alice.user(), bob.user());
+    let mut read = Vec::new();
+    for round in 0..4 {
+        world.clock.advance(120);
+        alice.say(&mut world.server, &b, &format!("from alice {round}"));
+        for message in world.server.take(&bob.address()) {
+            read.extend(texts(&bob.device.receive(&message, Some(&a)).unwrap_or_default()));
+        }
+        bob.say(&mut world.server, &a, &format!("from bob {round}"));
+        for message in world.server.take(&alice.address()) {
+            read.extend(texts(&alice.device.receive(&message, Some(&b)).unwrap_or_default()));
+        }
+    }
+    for text in ["from alice 2", "from bob 2", "from alice 3", "from bob 3"] {
+        assert!(read.contains(&text.to_owned()), "{text} of {read:?}");
+    }
+}
+
 /// The list that takes a device out is withheld until it has expired: it is out all the same.
 #[test]
 fn a19_an_expired_list_is_good_for_bad_news() {

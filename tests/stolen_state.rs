@@ -104,8 +104,8 @@ fn conversation(seed: u64, rng: &mut ChaCha20Rng) -> [Session; 2] {
 }
 
 /// A thief writes to Bob with a copy of Alice's session, and reads what Bob answers. What Alice writes next, under numbers
-/// or a turn that he has taken, is an error to Bob. Only if she has read an answer to what the thief
-/// wrote may all go on as if she had written it; then it is the thief who is out.
+/// or a turn that he has taken, is an error to Bob, who knows why unless it is too late for that. Only if she has read an
+/// answer to what the thief wrote may all go on as if she had written it; then it is the thief who is out.
 #[test]
 fn a_thief_who_writes_is_found_out_or_locked_out() {
     let (mut reported, mut unknown, mut locked_out) = (0, 0, 0);

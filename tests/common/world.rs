@@ -109,6 +109,14 @@ impl TestStore {
         self.inner().fail = None;
     }
 
+    /// Puts back a table, as a snapshot has it.
+    pub fn put_back(&self, table: u8, snapshot: &Self) {
+        let old = snapshot.records();
+        let mut inner = self.inner();
+        inner.records.retain(|id, _| id.table != table);
+        inner.records.extend(old.into_iter().filter(|(id, _)| id.table == table));
+    }
+
     /// Puts the first two records of a table in each other's place, with their versions or without.
     pub fn swap(&self, table: u8, whole: bool) {
         let mut inner = self.inner();
