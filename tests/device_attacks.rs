@@ -10,7 +10,9 @@
 mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, texts};
-use subrosa::{Device, DeviceError, Error, Event, Received, Refusal, Settings, Trust};
+use subrosa::{
+    BackupLock, Device, DeviceError, Draft, Error, Event, Received, RecoveryKey, Refusal, Settings, Trust,
+};
 
 struct World {
     clock: TestClock,
@@ -574,6 +576,15 @@ fn a26_nothing_printed_shows_content_or_keys() {
     let sent = alice.device.send(&bob.user(), b"secret content").unwrap();
     let shown = format!("{:?} {sent:?} {:?}", alice.device, alice.clock.config());
     assert!(!shown.contains("secret content"));
+    for part in ["Device { address: ", "Outgoing { id: OutboxId(", ", bytes: ", "Config([secret])"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let key = RecoveryKey::generate().unwrap();
+    let locks = [BackupLock::Passphrase("correct horse"), BackupLock::Key(&key)];
+    assert_eq!(format!("{key:?} {locks:?}"), "RecoveryKey([secret]) [Passphrase([secret]), Key([secret])]");
+    let user = bob.user();
+    let draft = Draft::new(&user, b"secret content");
+    assert!(format!("{draft:?}").starts_with("Draft { to: "), "{draft:?}");
     alice.push(&mut world.server);
     let mut bob = bob;
     let received = bob.poll(&mut world.server);

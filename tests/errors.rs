@@ -122,3 +122,80 @@ fn every_error_and_event_is_met_by_a_test() {
     }
     assert_eq!(missing, NOT_TESTED.iter().map(|name| (*name).to_owned()).collect());
 }
+
+/// What is printed of an error is of that error alone, and what caused it comes next.
+#[cfg(feature = "std")]
+#[test]
+fn errors_say_what_they_are_and_why() {
+    use std::{error::Error as _, io};
+
+    use subrosa::{
+        DeviceError as D, Error, Missing, Refusal as R,
+        store::{StoreError as S, UnlockError as U},
+    };
+    let other = || S::Other(Box::new(io::Error::other("the disk is on fire")));
+    let stores = || [S::Conflict, S::Busy, S::Full, S::ReadOnly, S::Damaged, S::UnsupportedVersion, other()];
+    let unlocking = [
+        U::WrongPassphrase,
+        U::Damaged,
+        U::UnsupportedVersion,
+        U::OutOfMemory,
+        U::NoRandomness,
+        U::Store(other()),
+    ];
+    let refusals = [
+        R::Forged,
+        R::Expired,
+        R::Older,
+        R::Forked,
+        R::NotInList,
+        R::OtherRecipient,
+        R::OtherUsersDevice,
+        R::NotYetValid,
+    ];
+    let devices = [
+        D::Missing(Missing::default()),
+        D::Message(Error::Malformed),
+        D::NeedsHint,
+        D::TooManyStrangers,
+        D::Blocked,
+        D::UnknownUser,
+        D::UnknownDevice,
+        D::Unreachable,
+        D::NoRootKey,
+        D::CertificateExpired,
+        D::Unlinked,
+        D::BadLink,
+        D::TooManyDevices,
+        D::TooManySessions,
+        D::BadBackup,
+        D::NoDevice,
+        D::Occupied,
+        D::LinkBegun,
+        D::WrongKey,
+        D::Damaged,
+        D::UnsupportedVersion,
+        D::ContentTooLong,
+        D::OutOfMemory,
+        D::NoRandomness,
+        D::Store(other()),
+    ];
+    let all_of = |texts: Vec<String>| {
+        assert!(texts.iter().all(|text| text.len() > 4), "{texts:?}");
+        let distinct: BTreeSet<&String> = texts.iter().collect();
+        assert_eq!(distinct.len(), texts.len(), "{texts:?}");
+    };
+    all_of(stores().iter().map(S::to_string).collect());
+    all_of(unlocking.iter().map(U::to_string).collect());
+    let refused = refusals.into_iter().map(|refusal| D::Refused(refusal).to_string());
+    all_of(devices.iter().map(D::to_string).chain(refused).collect());
+
+    let fire = |error: &dyn std::error::Error| {
+        error.source().is_some_and(|source| source.to_string().contains("fire"))
+    };
+    assert!(fire(&other()) && fire(&U::Store(other())));
+    assert!(D::Store(other()).source().is_some_and(|error| fire(error)));
+    assert!(D::Message(Error::Malformed).source().is_some());
+    assert!(S::Full.source().is_none() && U::Damaged.source().is_none() && D::Blocked.source().is_none());
+    assert!(other().to_string().contains("fire"));
+}

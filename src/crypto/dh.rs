@@ -140,6 +140,13 @@ pub(crate) mod tests {
 
     use super::*;
 
+    #[test]
+    fn a26_debug_shows_the_public_half_alone() {
+        let key = AgreementKey::from_seed(&Secret::new([7; 32]));
+        let public = hex::encode(key.public().as_bytes());
+        assert_eq!(alloc::format!("{key:?}"), alloc::format!("AgreementKey(X25519({public}), [secret])"));
+    }
+
     /// Every encoding of a point of small order, canonical or not (the u-coordinates of order 1, 2, 4 and 8 on
     /// curve and twist), with and without the high bit.
     pub(crate) fn small_order_encodings() -> Vec<[u8; 32]> {

@@ -131,6 +131,19 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a26_debug_shows_nothing_of_the_key() {
+        let seed = KemSeed::new(Secret::new([7; 64]));
+        assert_eq!(alloc::format!("{seed:?} {:?}", seed.expand()), "KemSeed([secret]) KemKeyPair([secret])");
+    }
+
+    #[test]
+    fn public_keys_are_equal_if_their_bytes_are() {
+        let [one, other] = [7, 8].map(|byte| KemSeed::new(Secret::new([byte; 64])).expand());
+        assert!(one.public() == &KemPublic::from_bytes(one.public().as_bytes()).unwrap());
+        assert!(one.public() != other.public());
+    }
+
     /// Byte for byte the same as an independent implementation: keys, ciphertexts, secrets, and the secrets of
     /// implicit rejection.
     #[test]

