@@ -923,7 +923,18 @@ fn a26_nothing_secret_is_printed() {
         prekeys.signed_prekey(),
         session.id(),
     );
-    assert!(text.contains("IdentityKeyPair") && text.contains("Accepted"));
+    for name in [
+        "IdentityKeyPair(",
+        "PreKeys {",
+        "StorageKey(",
+        "PreKeyBundle {",
+        "VerifiedBundle(",
+        "Session { id: SessionId(",
+        "Accepted { session: ",
+        "SignedPreKey(",
+    ] {
+        assert!(text.contains(name), "{name} in {text}");
+    }
     for plain in [&accepted.content, &accepted.payload] {
         assert!(plain.len() > 10);
         let lines: String = plain.iter().map(|byte| format!("{byte},")).collect();

@@ -152,6 +152,8 @@ mod tests {
         assert_eq!(decoded.as_bytes(), &bytes);
         assert!(rest.is_empty());
         assert!(postcard::from_bytes::<Secret<64>>(&encoded[..63]).is_err());
+        let error = serde_json::from_str::<Secret<64>>("true").unwrap_err();
+        assert!(error.to_string().contains("expected 64 bytes"), "{error}");
     }
 
     #[test]
