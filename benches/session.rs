@@ -31,6 +31,7 @@ fn main() {
     pq_epoch(&mut criterion);
     reverse(&mut criterion);
     skipped(&mut criterion);
+    longest_gap(&mut criterion);
     state(&mut criterion);
     criterion.final_summary();
 }
@@ -148,6 +149,26 @@ fn skipped(criterion: &mut Criterion) {
     group.bench_function("decrypt/256", |bencher| {
         bencher.iter_custom(|count| in_order(&mut alice, &mut bob, 256, count));
     });
+}
+
+/// As many messages of one chain missing as there may be: what a message can cost at most. With a body that does not open
+/// all of it is for nothing, and can be had again.
+fn longest_gap(criterion: &mut Criterion) {
+    const LONGEST: usize = 25_000;
+    let ((mut alice, mut bob), key) = (established(), StorageKey::generate());
+    drop(messages(&mut alice, content(256), LONGEST));
+    let message = alice.encrypt(content(256)).unwrap();
+    let (mut altered, state) = (message.clone(), bob.seal(&key));
+    *altered.last_mut().unwrap() ^= 1;
+    let mut group = criterion.benchmark_group(format!("gap-{LONGEST}"));
+    group.bench_function("decrypt", |bencher| {
+        bencher.iter_batched_ref(
+            || Session::open(&key, &state).unwrap(),
+            |session| session.decrypt(&message).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("refuse", |bencher| bencher.iter(|| bob.decrypt(&altered).unwrap_err()));
 }
 
 /// Sealing and opening, the whole session and its halves.

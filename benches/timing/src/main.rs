@@ -42,7 +42,8 @@ fn main() -> io::Result<ExitCode> {
         measure(filter)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(ROWS.iter().filter(|row| filter.as_ref().is_none_or(|part| row.name.contains(part))));
+    let mut table =
+        Table::new(ROWS.iter().filter(|row| filter.as_ref().is_none_or(|part| row.name.contains(part))));
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
         let mut measuring = Command::new(env::current_exe()?);
