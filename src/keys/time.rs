@@ -61,3 +61,37 @@ impl UnixTime {
         Self(self.0.saturating_add(days * 24 * 60 * 60))
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn counts_to_the_second() {
+        let now = UnixTime::from_secs(1_000_000_000);
+        let after = |seconds| UnixTime::from_secs(now.as_secs() + seconds);
+        assert_eq!(now.plus_days(3), after(3 * DAY));
+        assert_eq!(now.next_second(), after(1));
+        assert!(!now.is_over(10, after(9)) && now.is_over(10, after(10)) && now.is_over(0, now));
+        assert!(!after(8 * DAY).is_beyond(1, now) && after(8 * DAY + 1).is_beyond(1, now));
+    }
+
+    #[test]
+    fn a_day_ahead_is_not_believed() {
+        let now = UnixTime::from_secs(1_000_000_000);
+        let ahead = |seconds| UnixTime::from_secs(now.as_secs() + seconds);
+        assert_eq!(ahead(DAY).not_far_ahead(now), ahead(DAY));
+        assert_eq!(ahead(DAY + 1).not_far_ahead(now), now);
+        assert_eq!(UnixTime::from_secs(7).not_far_ahead(now), UnixTime::from_secs(7));
+        assert!(!ahead(DAY).is_over(10, now) && ahead(DAY + 1).is_over(10, now));
+    }
+
+    #[test]
+    fn does_not_wrap() {
+        let last = UnixTime::from_secs(u64::MAX);
+        assert_eq!((last.next_second(), last.plus_days(1)), (last, last));
+        assert!(!last.is_over(1, UnixTime::from_secs(u64::MAX - 1)));
+    }
+}

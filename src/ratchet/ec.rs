@@ -270,15 +270,7 @@ impl NewTurn {
 }
 
 impl EcRatchet {
-    /// Whether another message can be sent.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        match &self.turn {
-            Turn::Received { .. } => Ok(()),
-            Turn::Sending(sending) => sending.chain.check(),
-        }
-    }
-
-    /// Steps the sending chain, after making a new ratchet key if it is our turn.
+    /// Steps the sending chain, after making a new ratchet key if it is our turn. What fails changes nothing.
     pub(crate) fn send(&mut self, rng: &mut impl TryCryptoRng) -> Result<EcOutgoing<'_>, Error> {
         if let Turn::Received { peer } = &self.turn {
             let seed = random::hedged(rng, self.root.as_bytes(), Label::HEDGED_RATCHET_KEY, peer.as_bytes())?;

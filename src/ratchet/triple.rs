@@ -138,9 +138,8 @@ impl TripleRatchet {
         out.clear();
         let room = envelope.padding.room(content.len(), envelope.least)?;
         self.pq.check()?;
-        self.ec.check()?;
-        // The last thing that can fail is the generator; what follows cannot.
         let randomness = self.pq.prepare(rng)?;
+        // The last that can fail, and then without a change.
         let ec = self.ec.send(rng)?;
         let mut codewords = None;
         let pq = self.pq.send(randomness, Room { count: room, place: &mut codewords })?;
