@@ -9,6 +9,8 @@
 //! a new one; where state is kept.
 
 #[cfg(test)]
+mod halves;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 pub(crate) mod impostor;
