@@ -8,6 +8,9 @@
 )]
 #![cfg(feature = "std")]
 
+#[path = "store/faulty.rs"]
+mod faulty;
+
 use std::time::{Duration, Instant};
 
 use subrosa::{

@@ -1,0 +1,179 @@
+//! Stores that break the contract, each in one way that one of the checks is for.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use subrosa::store::{Action, Change, Expected, Record, RecordId, Store, StoreError, conformance};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// Keeps 32 bits of a version.
+    ShortVersions,
+    /// Takes the deletion of what is not there for a conflict.
+    DeletesOnlyWhatIsThere,
+    /// Carries out what stands before a mismatch.
+    OneByOne,
+    /// Keeps 64 KiB of a value.
+    ShortValues,
+    /// Lists all there is.
+    NoLimit,
+    /// Gives the position of a deleted record again.
+    PositionsAgain,
+    /// Takes up to 256 changes.
+    SmallSets,
+    /// Each handle reads what it has written itself, or found when it was opened.
+    OwnCopies,
+    /// Forgets everything with its last handle.
+    Forgets,
+    /// Compares, lets go, and then changes.
+    Gap,
+}
+
+#[derive(Clone, Default)]
+struct Records {
+    in_order: Vec<Record>,
+    last_position: u64,
+    handles: usize,
+}
+
+struct Faulty {
+    shared: Arc<Mutex<Records>>,
+    own: Vec<Record>,
+    fault: Fault,
+}
+
+impl Faulty {
+    fn open(shared: &Arc<Mutex<Records>>, fault: Fault) -> Self {
+        let mut records = shared.lock().unwrap();
+        records.handles += 1;
+        Self { shared: shared.clone(), own: records.in_order.clone(), fault }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.shared.lock().unwrap()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        if self.fault == Fault::OwnCopies { self.own.clone() } else { self.lock().in_order.clone() }
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        let mut records = self.lock();
+        records.handles -= 1;
+        if self.fault == Fault::Forgets && records.handles == 0 {
+            records.in_order.clear();
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn read(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        Ok(self.records().into_iter().find(|record| record.id == *id))
+    }
+
+    fn list(&self, table: u8, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let limit = if self.fault == Fault::NoLimit { usize::MAX } else { limit };
+        let records = self.records().into_iter();
+        Ok(records.filter(|record| record.id.table == table && record.position > after).take(limit).collect())
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if self.fault == Fault::SmallSets && changes.len() > 256 {
+            return Err(StoreError::Full);
+        }
+        let mut records = self.lock();
+        let before = records.clone();
+        for change in changes {
+            if !meets(&records.in_order, change, self.fault) {
+                if self.fault != Fault::OneByOne {
+                    *records = before;
+                }
+                return Err(StoreError::Conflict);
+            }
+            apply(&mut records, change, self.fault);
+        }
+        if self.fault == Fault::Gap {
+            let after = std::mem::replace(&mut *records, before);
+            drop(records);
+            thread::sleep(Duration::from_micros(200));
+            let mut records = self.lock();
+            (records.in_order, records.last_position) = (after.in_order, after.last_position);
+            return Ok(());
+        }
+        let after = records.in_order.clone();
+        drop(records);
+        self.own = after;
+        Ok(())
+    }
+}
+
+fn meets(records: &[Record], change: &Change, fault: Fault) -> bool {
+    let record = records.iter().find(|record| record.id == change.id);
+    if fault == Fault::DeletesOnlyWhatIsThere && change.action == Action::Delete && record.is_none() {
+        return false;
+    }
+    match change.expected {
+        Expected::Anything => true,
+        Expected::Absent => record.is_none(),
+        Expected::Version(version) => record.is_some_and(|record| record.version == version),
+    }
+}
+
+fn apply(records: &mut Records, change: &Change, fault: Fault) {
+    let place = records.in_order.iter().position(|record| record.id == change.id);
+    match (&change.action, place) {
+        (Action::Put { version, value }, place) => {
+            let version = if fault == Fault::ShortVersions { version & 0xffff_ffff } else { *version };
+            let value = if fault == Fault::ShortValues { &value[..value.len().min(65_536)] } else { value };
+            let place = place.unwrap_or_else(|| {
+                let highest = records.in_order.iter().map(|record| record.position).max().unwrap_or_default();
+                let last = if fault == Fault::PositionsAgain { highest } else { records.last_position };
+                records.last_position = last + 1;
+                let position = records.last_position;
+                records.in_order.push(Record { id: change.id, position, version, value: Vec::new() });
+                records.in_order.len() - 1
+            });
+            (records.in_order[place].version, records.in_order[place].value) = (version, value.to_vec());
+        }
+        (Action::Delete, Some(place)) => drop(records.in_order.remove(place)),
+        _ => {}
+    }
+}
+
+/// Whether the checks of one thread find it, and that of two.
+fn found(fault: Fault) -> (bool, bool) {
+    // A thread whose panic is no failure of the test.
+    let fails = |check: fn(Arc<Mutex<Records>>, Fault)| {
+        let run = move || check(Arc::default(), fault);
+        thread::Builder::new().name("is to fail".into()).spawn(run).unwrap().join().is_err()
+    };
+    (
+        fails(|shared, fault| conformance::check(|| Faulty::open(&shared, fault))),
+        fails(|shared, fault| conformance::check_race(|| Faulty::open(&shared, fault))),
+    )
+}
+
+#[test]
+fn every_fault_is_found() {
+    assert_eq!(found(Fault::None), (false, false), "the store without a fault has one");
+    for fault in [
+        Fault::ShortVersions,
+        Fault::DeletesOnlyWhatIsThere,
+        Fault::OneByOne,
+        Fault::ShortValues,
+        Fault::NoLimit,
+        Fault::PositionsAgain,
+        Fault::SmallSets,
+        Fault::OwnCopies,
+        Fault::Forgets,
+    ] {
+        assert!(found(fault).0, "{fault:?}");
+    }
+    assert_eq!(found(Fault::Gap), (false, true), "only a race shows it");
+}
