@@ -45,6 +45,13 @@ fn all(store: &SqliteStore) -> Vec<Record> {
 }
 
 #[test]
+fn debug_shows_where_it_is_and_no_record() {
+    let file = File::new("debug");
+    let text = format!("{:?}", store(&file));
+    assert!(text.starts_with("SqliteStore { path: ") && !text.contains("before"), "{text}");
+}
+
+#[test]
 fn a_full_disk_loses_nothing() {
     let file = File::new("full");
     let mut store = store(&file);
