@@ -105,3 +105,18 @@ pub(crate) fn authenticated(value: &[u8], mac: impl FnOnce(&[u8]) -> [u8; MAC_LE
     let (value, given) = value.split_last_chunk::<MAC_LEN>()?;
     constant_time_eq(given, &mac(value)).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_before_the_last_number_is_the_last() {
+        let secret = PqSecret::new(Secret::new([7; 32]));
+        let epoch = |number| Epoch { number, ..Epoch::first(&secret) };
+        assert_eq!(epoch(1).next().map(|epoch| epoch.number), Some(2));
+        assert_eq!(epoch(u32::MAX - 2).next().map(|epoch| epoch.number), Some(u32::MAX - 1));
+        assert!(epoch(u32::MAX - 1).next().is_none());
+        assert!(epoch(u32::MAX).next().is_none());
+    }
+}

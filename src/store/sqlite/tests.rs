@@ -1,6 +1,6 @@
 //! What takes a look inside: a full disk, a lock that is not given back, a database that is almost a store.
 
-use std::{env, fs, path::PathBuf, process, time::Instant};
+use std::{env, fs, path::PathBuf, process, thread, time::Instant};
 
 use super::*;
 
@@ -106,6 +106,24 @@ fn a_store_that_somebody_has_to_himself_is_busy() {
     assert_eq!(all(&SqliteStore::open(&file.0).unwrap())[0].version, 9);
 }
 
+/// To switch the log on SQLite does not wait for others by itself.
+#[test]
+fn who_makes_a_store_waits_for_others() {
+    let file = File::new("new");
+    let other = Connection::open(&file.0).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let result = SqliteStore::open_within(&file.0, TIMEOUT);
+    assert!(matches!(result, Err(StoreError::Busy)), "{result:?}");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = other;
+            thread::sleep(TIMEOUT);
+            other.execute_batch("ROLLBACK").unwrap();
+        });
+        assert_eq!(all(&SqliteStore::open(&file.0).unwrap()), []);
+    });
+}
+
 #[test]
 fn versions_are_below_2_to_the_63() {
     let file = File::new("versions");
@@ -134,6 +152,7 @@ fn other_databases_are_refused() {
         ("PRAGMA application_id = 7", false),
         ("PRAGMA application_id = 0; PRAGMA user_version = 0", false),
         ("DROP TABLE sequence", false),
+        ("DROP TABLE sequence; DROP TABLE records", false),
         ("ALTER TABLE records RENAME COLUMN version TO revision", false),
     ] {
         fs::write(&file.0, &ours).unwrap();
