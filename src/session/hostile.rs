@@ -332,6 +332,24 @@ fn a_first_message_has_equal_counters() {
     exchange(&mut alice, &mut bob);
 }
 
+/// A peer can seal whatever it likes under the keys of a session, also beside a handshake that is not the session's.
+#[test]
+fn a07_another_handshake_is_not_of_this_session() {
+    let mut pair = Pair::new();
+    let mut alice = pair.initiate();
+    let first = alice.encrypt(b"first").unwrap();
+    let (mut bob, _) = Session::accept(&pair.bob, &mut pair.prekeys, &first).unwrap();
+    let mut alter = |alice: &mut Session| {
+        let Progress::Unanswered(part) = &mut alice.hot.progress else { panic!("nobody has answered") };
+        *part.last_mut().unwrap() ^= 1;
+    };
+    alter(&mut alice);
+    let message = alice.encrypt(b"another").unwrap();
+    assert_eq!(refused(&mut bob, &message), Error::UnknownSession);
+    alter(&mut alice);
+    exchange(&mut alice, &mut bob);
+}
+
 #[test]
 fn a11_the_last_number_is_not_used() {
     let (mut alice, mut bob) = Pair::new().established();
