@@ -27,6 +27,9 @@ fn two() -> (World, Phone, Phone) {
     (World { clock, server }, alice, bob)
 }
 
+/// Number of the table of other devices (section 21 of `docs/SPEC.md`).
+const PEERS: u8 = 6;
+
 /// Alice and Bob have exchanged messages.
 fn acquainted() -> (World, Phone, Phone) {
     let (mut world, mut alice, mut bob) = two();
@@ -265,6 +268,10 @@ fn an_unlinked_device_is_out_for_everybody() {
         let result = bob.device.receive(&message, None);
         assert!(matches!(result, Err(DeviceError::Refused(Refusal::NotInList))), "{result:?}");
     }
+    // The other one is still Alice's: forgotten with her.
+    assert_eq!(bob.store.count(PEERS), 1);
+    bob.device.forget(&alice.user()).unwrap();
+    assert_eq!(bob.store.count(PEERS), 0);
 }
 
 /// The first message is late, and the session of the second one was stored in between.
@@ -581,6 +588,14 @@ fn a_linked_device_knows_the_contacts_and_cannot_link_others() {
     let info = second.device.user_info(&bob.user()).unwrap().unwrap();
     assert_eq!((info.trust, info.devices), (Trust::Verified, vec![bob.address().device]));
     assert_eq!(second.device.users().count(), 2);
+    for phone in [&alice, &second] {
+        let own = phone.device.user_info(&alice.user()).unwrap().unwrap();
+        assert_eq!((own.trust, own.stranger), (Trust::Verified, false));
+    }
+    assert_eq!(
+        (alice.device.holds_root_key().unwrap(), second.device.holds_root_key().unwrap()),
+        (true, false)
+    );
     let link = Link::begin(common::world::TestStore::default(), alice.clock.config()).unwrap();
     let refused = second.device.offer_link(&link.code());
     assert!(matches!(refused, Err(DeviceError::NoRootKey)), "{refused:?}");

@@ -287,10 +287,10 @@ fn what_cannot_be_sent_again_is_reported_lost() {
     let mut settings = Settings::default();
     settings.resend = false;
     alice.device.set_settings(settings).unwrap();
-    assert_eq!(alice.store.count(RESEND), 0);
     alice.say(&mut world.server, &bob.user(), "lost");
     world.server.take(&bob.address());
     alice.say(&mut world.server, &bob.user(), "arrives");
+    assert_eq!(alice.store.count(RESEND), 0, "nothing is kept");
     bob.poll(&mut world.server);
     world.clock.advance(61);
     bob.say(&mut world.server, &alice.user(), "what?");
@@ -411,6 +411,12 @@ fn a19_lists_forged_old_forked_or_expired_are_refused() {
     assert_eq!(refusal(&mut bob, &forged), Refusal::Forged);
     bob.device.provide(&new).unwrap();
     assert_eq!(refusal(&mut bob, &old), Refusal::Older);
+    // The newest once more is no news; an older one of one's own is what the server has not got the newest in place of.
+    let known = bob.store.records();
+    assert_eq!(bob.device.provide(&new).unwrap(), []);
+    assert!(bob.store.records() == known, "nothing is written for it");
+    assert_eq!(alice.device.provide(&old).unwrap(), []);
+    assert_eq!(alice.device.user_info(&alice.user()).unwrap().unwrap().devices.len(), 2);
     // Alice's store is put back, and links another device under the same number.
     let mut rolled_back = Phone {
         device: Device::open(before.clone(), world.clock.config()).unwrap(),
@@ -605,6 +611,13 @@ fn a_wrong_key_and_damaged_records_are_told_apart() {
     assert!(matches!(opened, Err(DeviceError::NoDevice)), "{opened:?}");
     let made = Device::create(alice.store.clone(), &other);
     assert!(matches!(made, Err(DeviceError::Occupied)), "{made:?}");
+    // What the store is known by, the device, its keys: of a later release.
+    for table in [0, 1, 2] {
+        let later = alice.store.snapshot();
+        later.damage(table, |value| value[0] += 1);
+        let opened = Device::open(later, alice.clock.config());
+        assert!(matches!(opened, Err(DeviceError::UnsupportedVersion)), "{table}: {opened:?}");
+    }
     alice.store.damage(2, |value| value[30] ^= 1);
     let opened = Device::open(alice.store.clone(), alice.clock.config());
     assert!(matches!(opened, Err(DeviceError::Damaged)), "{opened:?}");

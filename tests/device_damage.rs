@@ -233,3 +233,37 @@ fn nothing_is_deleted_because_the_store_fails() {
         alice.restart();
     }
 }
+
+/// A device is taken out whose record does not open: the other ones of its user stay that user's.
+#[test]
+fn a_damaged_device_takes_no_other_one_along() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let second = link(&mut bob, &mut world.server);
+    bob.say(&mut world.server, &alice.user(), "I have another one");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "to both");
+    bob.device.unlink(&second.address().device).unwrap();
+    bob.publish(&mut world.server);
+    assert_eq!(alice.store.count(PEERS), 2);
+    alice.device.send(&bob.user(), b"waits").unwrap();
+    alice.store.damage_one(PEERS, 1);
+    alice.restart();
+    alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
+    assert_eq!(alice.store.count(PEERS), 1);
+    let waiting: Vec<_> = alice.device.outbox().map(|out| out.unwrap().to).collect();
+    assert_eq!(waiting, [bob.address()], "what is for the other one");
+    alice.device.forget(&bob.user()).unwrap();
+    assert_eq!(alice.store.count(PEERS), 0);
+}
+
+/// What does not open is passed over; a store that fails is the end.
+#[test]
+fn a_listing_ends_where_the_store_fails() {
+    let (_, mut alice, bob) = acquainted();
+    alice.device.send(&bob.user(), b"waits").unwrap();
+    alice.store.fail_at(alice.store.calls(), Fail::Before);
+    let listed: Vec<_> = alice.device.outbox().take(3).collect();
+    assert!(matches!(listed[..], [Err(DeviceError::Store(_))]), "{listed:?}");
+    alice.restart();
+    assert_eq!(alice.device.outbox().map(Result::unwrap).count(), 1);
+}

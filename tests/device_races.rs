@@ -17,7 +17,7 @@ use std::{
 
 use common::world::{Phone, Server, TestClock, TestStore, texts};
 use subrosa::{
-    Device, DeviceError, Error, Event, Incoming,
+    Device, DeviceError, Error, Event, Incoming, Trust,
     store::{Change, Record, RecordId, Store, StoreError},
 };
 
@@ -26,29 +26,43 @@ use subrosa::{
 struct Shared {
     store: TestStore,
     busy: Rc<Cell<bool>>,
-    after_list: AfterList,
+    after_list: After,
+    /// After a read in this table.
+    after_read: (u8, After),
 }
 
-/// What somebody else does right after a table was listed, once.
-type AfterList = Arc<Mutex<Option<Box<dyn FnMut()>>>>;
+/// What somebody else does right after a table was listed or a record read, once.
+type After = Arc<Mutex<Option<Box<dyn FnMut()>>>>;
 
 impl Shared {
     fn of(store: &TestStore) -> Self {
-        Self { store: store.clone(), busy: Rc::default(), after_list: AfterList::default() }
+        let after_read = (HANDSHAKES, After::default());
+        Self { store: store.clone(), busy: Rc::default(), after_list: After::default(), after_read }
+    }
+}
+
+/// Number of the table of handshakes (section 21 of `docs/SPEC.md`).
+const HANDSHAKES: u8 = 9;
+
+fn act(after: &After) {
+    let act = after.lock().unwrap().take();
+    if let Some(mut act) = act {
+        act();
     }
 }
 
 impl Store for Shared {
     fn read(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
-        self.store.read(id)
+        let record = self.store.read(id);
+        if id.table == self.after_read.0 {
+            act(&self.after_read.1);
+        }
+        record
     }
 
     fn list(&self, table: u8, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
         let records = self.store.list(table, after, limit);
-        let act = self.after_list.lock().unwrap().take();
-        if let Some(mut act) = act {
-            act();
-        }
+        act(&self.after_list);
         records
     }
 
@@ -199,4 +213,35 @@ fn a_message_later_than_its_replacement_is_no_rollback() {
     bob.say(&mut server, &alice.user(), "next");
     let received = alice.poll(&mut server);
     assert!(received.iter().all(|received| received.event != Event::PeerRolledBack));
+}
+
+/// The other process has lifted a block: to go by what is in memory would be to say of it what is not true any more.
+#[test]
+fn an_error_is_of_what_is_stored_now() {
+    let (clock, _, mut alice, bob) = acquainted();
+    let b = bob.user();
+    alice.device.set_trust(&b, Trust::Blocked).unwrap();
+    let mut second = Device::open(alice.store.clone(), clock.config()).unwrap();
+    second.set_trust(&b, Trust::Unverified).unwrap();
+    alice.device.send(&b, b"not blocked any more").unwrap();
+}
+
+/// Two processes get one first message, and the other one is through with it while this one looks whether it has been there.
+/// It looks like a replay then, of a message that is in no session.
+#[test]
+fn a18_a_first_message_for_two_processes_is_a_duplicate() {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let mut alice = Phone::new(&clock, &mut server);
+    let bob = Phone::new(&clock, &mut server);
+    server.drain(&bob.address());
+    alice.say(&mut server, &bob.user(), "hello");
+    let message = server.take(&bob.address()).remove(0);
+    let shared = Shared::of(&bob.store);
+    let mut second = Device::open(shared.clone(), clock.config()).unwrap();
+    let (mut first, copy) = (Some(bob.device), message.clone());
+    *shared.after_read.1.lock().unwrap() = Some(Box::new(move || {
+        assert_eq!(texts(&first.take().unwrap().receive(&copy, None).unwrap()), ["hello"]);
+    }));
+    let again = second.receive(&message, None);
+    assert!(matches!(again, Err(DeviceError::Message(Error::Duplicate))), "{again:?}");
 }

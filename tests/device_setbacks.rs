@@ -92,6 +92,23 @@ fn a_clock_once_ahead_does_not_stop_messages() {
     assert_eq!(alice.device.inbox().count(), 1);
 }
 
+/// A list is signed anew at once that was made more than a day from now: nobody goes by one that ends too late.
+#[test]
+fn a_list_from_ahead_is_signed_anew() {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    clock.advance(DAY);
+    let mut alice = Phone::new(&clock, &mut server);
+    let version = |alice: &mut Phone| {
+        alice.device.maintain().unwrap();
+        alice.device.publication(0).unwrap().list.version()
+    };
+    clock.set_back(DAY);
+    assert_eq!(version(&mut alice), 1);
+    clock.set_back(1);
+    assert_eq!(version(&mut alice), 2);
+    assert_eq!(version(&mut alice), 2);
+}
+
 /// A word that was given under a clock that was ahead does not stand for as long as that was.
 #[test]
 fn a_clock_once_ahead_does_not_stop_a_block() {

@@ -183,7 +183,7 @@ impl<S: Store> Work<'_, S> {
     pub(super) fn note_written_to(&mut self, user: &UserId) -> Result<(), DeviceError> {
         let slot = self.user(user)?;
         if slot.get().is_none() {
-            slot.put(UserRecord { standing: Standing::Contact, ..UserRecord::new(*user, None, None) });
+            slot.put(UserRecord::new(*user, None, None));
         }
         self.note_contact(user)
     }

@@ -211,3 +211,24 @@ impl Cache {
 pub(super) fn keep(id: RecordId, expected: Expected) -> Change {
     Change { id, expected, action: Action::Keep }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stays in memory is bounded, whatever kind of records it is.
+    #[test]
+    fn a46_so_many_records_stay_in_memory() {
+        let id = RecordId { table: 1, name: [0; 16] };
+        for (count, kept) in [(MAX_CACHED, MAX_CACHED), (MAX_CACHED + 1, 0), (MAX_CACHED + 2, 0)] {
+            let mut cache = Cache::default();
+            for number in 0..count {
+                let mut name = [0; 16];
+                name[..8].copy_from_slice(&number.to_be_bytes());
+                cache.peers.0.insert(DeviceId::from_bytes(name), Slot::new(id, None));
+            }
+            cache.committed(&BTreeMap::new());
+            assert_eq!(cache.peers.0.len(), kept);
+        }
+    }
+}

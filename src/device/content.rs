@@ -365,6 +365,7 @@ mod tests {
     fn a25_attachments_in_messages() {
         let attachments = [descriptor(1), descriptor(2)];
         let (kind, bytes) = Meaning::Message(text(&attachments, b"content")).encode();
+        assert_eq!(bytes.capacity(), bytes.len());
         let one = descriptor(1).to_bytes().len();
         assert_eq!((bytes[0], &bytes[1..5]), (2, &u32::try_from(one).unwrap().to_be_bytes()[..]));
         assert_eq!(&bytes[1 + 2 * (4 + one)..], b"content");

@@ -203,7 +203,6 @@ impl DeviceError {
     pub(super) fn from_record(error: Error) -> Self {
         match error {
             Error::UnsupportedVersion => Self::UnsupportedVersion,
-            Error::NoRandomness => Self::NoRandomness,
             _ => Self::Damaged,
         }
     }

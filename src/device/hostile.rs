@@ -34,6 +34,12 @@ impl Liar {
         DeviceList::sign(&self.root, None, vec![(*identity.identity_key(), claim)], issued).unwrap()
     }
 
+    fn sign(&self, previous: Option<&DeviceList>, devices: &[&IdentityKeyPair]) -> DeviceList {
+        let user = self.root.user_id();
+        let entries = devices.iter().map(|device| (*device.identity_key(), claim(device, user))).collect();
+        DeviceList::sign(&self.root, previous, entries, NOW).unwrap()
+    }
+
     fn certificate(&self, list: &DeviceList) -> Certificate {
         let claim = claim(&self.identity, self.root.user_id());
         Certificate::issue(&self.root, self.identity.identity_key(), claim, list)
@@ -127,9 +133,13 @@ fn old_forked_and_garbled_certificates_are_refused() {
     let (liar, mut victim) = (Liar::new(), device());
     let recipient = victim.user();
     let payload = |certificate| Payload { certificate, recipient }.to_bytes();
-    let expired = liar.list(UnixTime::from_secs(NOW.as_secs() - 91 * 24 * 60 * 60));
-    let sent = liar.send(&mut victim, &payload(liar.certificate(&expired)));
-    assert_eq!(refusal(sent), Refusal::Expired);
+    for (seconds, refused) in [(0, None), (1, Some(Refusal::Expired)), (24 * 60 * 60, Some(Refusal::Expired))]
+    {
+        let (liar, ago) = (Liar::new(), 90 * 24 * 60 * 60 + seconds);
+        let list = liar.list(UnixTime::from_secs(NOW.as_secs() - ago));
+        let sent = liar.send(&mut victim, &payload(liar.certificate(&list)));
+        assert_eq!(sent.err().map(|error| refusal(Err(error))), refused, "{seconds}");
+    }
     // Its maker's clock may be a week ahead.
     for (days, refused) in
         [(7, None), (8, Some(Refusal::NotYetValid)), (20 * 365, Some(Refusal::NotYetValid))]
@@ -355,14 +365,9 @@ fn a35_bundles_are_used_for_the_device_that_the_list_names() {
 fn a19_who_never_showed_a_list_is_removed_all_the_same() {
     let (liar, mut victim) = (Liar::new(), device());
     let first = IdentityKeyPair::generate();
-    let entry = |identity: &IdentityKeyPair| (*identity.identity_key(), claim(identity, liar.root.user_id()));
-    let sign = |previous: Option<&DeviceList>, devices: &[&IdentityKeyPair]| {
-        let entries = devices.iter().map(|identity| entry(identity)).collect();
-        DeviceList::sign(&liar.root, previous, entries, NOW).unwrap()
-    };
-    let v1 = sign(None, &[&first]);
-    let v2 = sign(Some(&v1), &[&first, &liar.identity]);
-    let v3 = sign(Some(&v2), &[&first]);
+    let v1 = liar.sign(None, &[&first]);
+    let v2 = liar.sign(Some(&v1), &[&first, &liar.identity]);
+    let v3 = liar.sign(Some(&v2), &[&first]);
     victim.provide(&v1.to_bytes()).unwrap();
     let payload = Payload { certificate: liar.certificate(&v2), recipient: victim.user() };
     let mut session = liar.begin(&mut victim, &payload.to_bytes());
@@ -433,4 +438,78 @@ fn a19_the_first_certificate_of_a_contact_is_remembered() {
     let other = liar.list_of(&second, NOW);
     let twin = Liar { root: RootKey::from_seed(&liar.root.seed()), identity: second };
     assert_eq!(refusal(twin.send(&mut victim, &payload(twin.certificate(&other)))), Refusal::Forked);
+}
+
+/// A root key that signs a certificate for a device that is not in the list that it names, or of a list that is not the newest.
+#[test]
+fn a19_the_newest_list_says_who_is_in() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let recipient = victim.user();
+    let first = IdentityKeyPair::generate();
+    let v1 = liar.sign(None, &[&first]);
+    let v2 = liar.sign(Some(&v1), &[&first, &liar.identity]);
+    let v3 = liar.sign(Some(&v2), &[&first]);
+    let payload = |list: &DeviceList| Payload { certificate: liar.certificate(list), recipient }.to_bytes();
+    victim.provide(&v1.to_bytes()).unwrap();
+    assert_eq!(refusal(liar.send(&mut victim, &payload(&v1))), Refusal::NotInList);
+    // Its certificate is of a newer one, which is not here; and of that one again.
+    liar.send(&mut victim, &payload(&v2)).unwrap();
+    liar.send(&mut victim, &payload(&v2)).unwrap();
+    // Now that one is known, the list of before does not say whether a device of it is still in.
+    let friend = Liar { root: RootKey::from_seed(&liar.root.seed()), identity: first };
+    let older = Payload { certificate: friend.certificate(&v1), recipient }.to_bytes();
+    let missing = friend.send(&mut victim, &older);
+    let Err(DeviceError::Missing(missing)) = missing else { panic!("{missing:?}") };
+    assert_eq!((missing.lists, missing.bundles), (vec![*liar.root.user_id()], vec![]));
+    victim.provide(&v3.to_bytes()).unwrap();
+    friend.send(&mut victim, &older).unwrap();
+    assert_eq!(refusal(liar.send(&mut victim, &payload(&v2))), Refusal::NotInList);
+}
+
+/// A device writes before its list is here. When that comes, and has it, it stays.
+#[test]
+fn who_has_written_before_the_list_came_stays() {
+    let (liar, mut victim) = (Liar::new(), device());
+    let of = *liar.root.user_id();
+    let first = IdentityKeyPair::generate();
+    let v1 = liar.sign(None, &[&first]);
+    let v2 = liar.sign(Some(&v1), &[&first, &liar.identity]);
+    victim.provide(&v1.to_bytes()).unwrap();
+    let payload = Payload { certificate: liar.certificate(&v2), recipient: victim.user() };
+    let mut session = liar.begin(&mut victim, &payload.to_bytes());
+    let content = content::Content::default().encode();
+    victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+    let shown = victim.provide(&v2.to_bytes()).unwrap();
+    let added = vec![DeviceId::of(liar.identity.identity_key())];
+    let events: Vec<_> = shown.into_iter().map(|received| received.event).collect();
+    assert_eq!(events, [Event::DevicesChanged { of, added, removed: vec![] }]);
+    victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+}
+
+/// Whom this user trusts is for the user's own devices to say, as is what they have sent.
+#[test]
+fn a43_nobody_else_says_whom_one_trusts() {
+    use content::{Body, Content, Meaning, Place, StreamId, Text};
+    let (liar, mut victim) = (Liar::new(), device());
+    let payload = Payload { certificate: liar.certificate(&liar.list(NOW)), recipient: victim.user() };
+    let mut session = liar.begin(&mut victim, &payload.to_bytes());
+    let (user, friend) = (*liar.root.user_id(), *Liar::new().root.user_id());
+    let text = Text { attachments: [].as_slice().into(), content: b"not sent" };
+    let lies = [
+        Meaning::Trust { user, trust: Trust::Verified as u8, since: NOW },
+        Meaning::Trust { user: friend, trust: Trust::Blocked as u8, since: NOW },
+        Meaning::Sent { to: friend, text },
+    ];
+    for (number, lie) in (0..).zip(lies) {
+        let (kind, bytes) = lie.encode();
+        let place = Place { stream: StreamId([9; 8]), number };
+        let id = MessageId::from_bytes([u8::try_from(number).unwrap(); 16]);
+        let body = Body { place, id, resent: false, kind, bytes: &bytes };
+        let content = Content { body: Some(body), ..Content::default() }.encode();
+        let received = victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
+        assert_eq!(received.last().unwrap().event, Event::NotUnderstood, "{lie:?}");
+    }
+    let info = victim.user_info(&user).unwrap().unwrap();
+    assert_eq!((info.trust, info.stranger), (Trust::Unverified, true));
+    assert_eq!(victim.user_info(&friend).unwrap(), None);
 }

@@ -471,9 +471,13 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::roster::{
-        Certificate,
-        fixture::{BAD_KEYS, device, list, root},
+    use crate::{
+        StorageKey,
+        roster::{
+            Certificate,
+            fixture::{BAD_KEYS, NOW, device, entry, list, root},
+        },
+        store::MemoryStore,
     };
 
     const SECRET: [u8; 32] = [0x5e; 32];
@@ -667,6 +671,48 @@ mod tests {
         let mut bomb = plain.clone();
         bomb[256..258].fill(0xff);
         assert!(Grant::decode(&bomb).is_err());
+    }
+
+    /// The device with the root key is another one than it says, or is wrong: each part of what it grants has to fit the others
+    /// and what the person has confirmed.
+    #[test]
+    fn a34_a_grant_fits_in_every_part() {
+        let (alice, mallory, phone) = (root(1), root(2), device(1));
+        let (good, longer) = (list(&alice, None, 1), list(&alice, None, 2));
+        let others = DeviceList::sign(&alice, None, vec![entry(&alice, &device(2))], NOW).unwrap();
+        let mallorys = list(&mallory, None, 1);
+        let certificate = |root, device, list| {
+            let (key, claim) = entry(root, device);
+            Certificate::issue(root, &key, claim, list)
+        };
+        let complete = |certificate, recipient: &roster::RootKey, list: &DeviceList| {
+            let (keys, _) = offered(&phone);
+            let payload = Payload { certificate, recipient: *recipient.user_id() }.to_bytes();
+            let plain = Grant::encode(&payload, list, &contacts::encode_all(vec![]));
+            let grant = keys.write_grant(nonce(), &plain);
+            let confirmed = Some(Confirmed { user: *alice.user_id(), keys });
+            let link = Link {
+                vault: Vault::new(MemoryStore::new(), StorageKey::from_bytes(&[7; 32])),
+                clock: Box::new(|| NOW),
+                identity: device(1),
+                state: Begun { secret: secret(), confirmed },
+            };
+            link.complete(&grant)
+        };
+        assert_eq!(
+            complete(certificate(&alice, &phone, &good), &alice, &good).unwrap().user(),
+            *alice.user_id()
+        );
+        for (what, certificate, recipient, list) in [
+            ("a list without the device", certificate(&alice, &phone, &others), &alice, &others),
+            ("another user's list", certificate(&alice, &phone, &mallorys), &alice, &mallorys),
+            ("another user's certificate", certificate(&mallory, &phone, &good), &alice, &good),
+            ("a certificate of another list", certificate(&alice, &phone, &longer), &alice, &good),
+            ("another device's certificate", certificate(&alice, &device(2), &good), &alice, &good),
+            ("for another user", certificate(&alice, &phone, &good), &mallory, &good),
+        ] {
+            assert!(is_bad(complete(certificate, recipient, list)), "{what}");
+        }
     }
 
     proptest! {

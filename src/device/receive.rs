@@ -199,3 +199,18 @@ pub(super) fn fingerprint(message: &[u8]) -> [u8; 8] {
         kdf::hash(Label::MESSAGE_SEEN, &[message]);
     fingerprint
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_are_remembered() {
+        let mut seen = Vec::new();
+        for number in 0..100 {
+            remember(&mut seen, number);
+            let first = (number + 1_usize).saturating_sub(MAX_SEEN);
+            assert_eq!(seen, (first..=number).collect::<Vec<_>>());
+        }
+    }
+}

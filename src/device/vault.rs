@@ -176,3 +176,32 @@ fn context(id: &RecordId, version: u64) -> [u8; 25] {
     number.copy_from_slice(&version.to_be_bytes());
     context
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{IdentityKeyPair, PreKeys, roster::fixture::NOW, store::MemoryStore};
+
+    /// A device goes through so many sessions in turn, and none gets a new incarnation.
+    #[test]
+    fn a36_incarnations_of_many_sessions_are_known() {
+        let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+        let bundle = PreKeys::generate(&bob, 0, NOW).bundle().verify(NOW).unwrap();
+        let session = Session::initiate(&alice, &bundle).unwrap();
+        let mut vault = Vault::new(MemoryStore::new(), StorageKey::from_bytes(&[7; 32]));
+        let id = |number: usize| {
+            let mut name = [0; 16];
+            name[..8].copy_from_slice(&number.to_be_bytes());
+            RecordId { table: Table::Sessions as u8, name }
+        };
+        (0..MAX_COMMITTED).for_each(|number| vault.note_committed(&id(number), 7, &session));
+        for number in 0..MAX_COMMITTED {
+            let record = Record { id: id(number), position: 0, version: 7, value: vec![] };
+            assert_eq!(vault.incarnation(&record).unwrap(), session.incarnation());
+            let other = Record { version: 8, ..record };
+            assert_ne!(vault.incarnation(&other).unwrap(), session.incarnation());
+        }
+        vault.note_committed(&id(MAX_COMMITTED), 7, &session);
+        assert_eq!(vault.committed.len(), 1);
+    }
+}

@@ -28,8 +28,6 @@ use crate::{
 /// How often an operation is begun anew because somebody else was faster. Each time somebody else gets on, so this is only
 /// reached when something is wrong.
 const MAX_ATTEMPTS: usize = 10_000;
-/// How often a record that does not open is read again: its halves may have been read before and after a commit.
-const MAX_DAMAGED: usize = 3;
 
 /// Keys of the records of which there is one.
 pub(super) const ONLY: &[u8] = b"";
@@ -73,20 +71,14 @@ impl<'a, S: Store> Work<'a, S> {
         index: &mut HeaderIndex,
         mut operation: impl FnMut(&mut Work<'_, S>, &mut HeaderIndex) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
-        let mut damaged = 0;
         for _ in 0..MAX_ATTEMPTS {
             let mut work = Work { vault: &mut *vault, cache: &mut *cache, others: Others::default() };
             let result = operation(&mut work, index);
-            let committed = match &result {
-                Ok(_) => work.commit(index),
-                Err(DeviceError::Damaged) if damaged < MAX_DAMAGED => {
-                    damaged += 1;
-                    Err(DeviceError::Store(StoreError::Conflict))
-                }
-                Err(_) => {
-                    let expectations = work.expectations();
-                    work.vault.commit(&expectations)
-                }
+            let committed = if result.is_ok() {
+                work.commit(index)
+            } else {
+                let expectations = work.expectations();
+                work.vault.commit(&expectations)
             };
             match (result, committed) {
                 (Ok(result), Ok(())) => return Ok(result),
