@@ -11,7 +11,8 @@ mod common;
 
 use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, texts};
 use subrosa::{
-    BackupLock, Device, DeviceError, Draft, Error, Event, Received, RecoveryKey, Refusal, Settings, Trust,
+    BackupLock, Device, DeviceError, Draft, Error, Event, Link, Received, RecoveryKey, Refusal, Settings,
+    Trust,
 };
 
 struct World {
@@ -591,6 +592,8 @@ fn a26_nothing_printed_shows_content_or_keys() {
     let user = bob.user();
     let draft = Draft::new(&user, b"secret content");
     assert!(format!("{draft:?}").starts_with("Draft { to: "), "{draft:?}");
+    let link = Link::begin(TestStore::default(), alice.clock.config()).unwrap();
+    assert!(format!("{link:?}").starts_with("Link { identity_key: "), "{link:?}");
     alice.push(&mut world.server);
     let mut bob = bob;
     let received = bob.poll(&mut world.server);
