@@ -194,7 +194,7 @@ fn errors_say_what_they_are_and_why() {
         error.source().is_some_and(|source| source.to_string().contains("fire"))
     };
     assert!(fire(&other()) && fire(&U::Store(other())));
-    assert!(D::Store(other()).source().is_some_and(|error| fire(error)));
+    assert!(D::Store(other()).source().is_some_and(fire));
     assert!(D::Message(Error::Malformed).source().is_some());
     assert!(S::Full.source().is_none() && U::Damaged.source().is_none() && D::Blocked.source().is_none());
     assert!(other().to_string().contains("fire"));

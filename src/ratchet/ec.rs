@@ -471,6 +471,7 @@ impl EcRatchet {
     }
 
     /// Ends a receiving chain: keeps its header key if messages of it are missing.
+    #[allow(clippy::boxed_local, reason = "it is wiped where it is")]
     fn close(
         &mut self,
         cold: &mut EcCold,

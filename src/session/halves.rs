@@ -38,7 +38,6 @@ fn plain(cold: &Cold) -> Vec<u8> {
 #[test]
 fn the_cold_half_changes_when_it_says_so_and_else_never() {
     for seed in 0..2 {
-        println!("seed {seed}");
         let mut rng = chacha20::ChaCha20Rng::seed_from_u64(seed);
         let key = StorageKey::from_bytes(&[seed as u8; 32]);
         let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
@@ -56,7 +55,7 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
             let from = alone.unwrap_or_else(|| rng.random_range(0..2));
             let before = plain(&sides[from].session.cold);
             let message = sides[from].session.encrypt(&round.to_be_bytes()[..]).unwrap();
-            assert!(before == plain(&sides[from].session.cold), "sending leaves it alone");
+            assert!(before == plain(&sides[from].session.cold), "seed {seed}: sending leaves it alone");
             sides[from].store(&key);
             if rng.random_bool(0.9) {
                 travelling[1 - from].push((round, message));
@@ -72,22 +71,25 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
             let side = &mut sides[to];
             let (before, generation) = (plain(&side.session.cold), side.session.cold_generation());
             if let Ok(content) = side.session.decrypt(&message) {
-                assert_eq!(content, number.to_be_bytes());
+                assert_eq!(content, number.to_be_bytes(), "seed {seed}");
                 read += 1;
             }
             let after = plain(&side.session.cold);
             let says = side.session.cold_generation() != generation;
-            assert_eq!(says, before != after, "round {round}, message {number}");
+            assert_eq!(says, before != after, "seed {seed}, round {round}, message {number}");
             changed += usize::from(says);
             side.store(&key);
             if rng.next_u32() % 8 == 0 {
                 // As after a crash: out of what was stored.
                 let opened = Session::open_halves(&key, &side.hot, &side.cold).unwrap();
-                assert!(plain(&opened.cold) == after);
+                assert!(plain(&opened.cold) == after, "seed {seed}, round {round}");
                 side.session = opened;
             }
         }
         let epochs = sides[0].session.pq_epoch();
-        assert!(changed > 100 && read > 900 && epochs > 3, "{changed} changes, {read} read, {epochs} epochs");
+        assert!(
+            changed > 100 && read > 900 && epochs > 3,
+            "seed {seed}: {changed} changes, {read} read, {epochs} epochs"
+        );
     }
 }

@@ -339,7 +339,7 @@ fn a07_another_handshake_is_not_of_this_session() {
     let mut alice = pair.initiate();
     let first = alice.encrypt(b"first").unwrap();
     let (mut bob, _) = Session::accept(&pair.bob, &mut pair.prekeys, &first).unwrap();
-    let mut alter = |alice: &mut Session| {
+    let alter = |alice: &mut Session| {
         let Progress::Unanswered(part) = &mut alice.hot.progress else { panic!("nobody has answered") };
         *part.last_mut().unwrap() ^= 1;
     };

@@ -1,5 +1,10 @@
 //! The half of the Braid that makes a key pair, sends its public part, and decapsulates.
 
+#![allow(
+    clippy::boxed_local,
+    reason = "a state is wiped where it is; moved out of its box, it would leave a copy there"
+)]
+
 use alloc::{boxed::Box, vec::Vec};
 
 use serde::{Deserialize, Serialize};
