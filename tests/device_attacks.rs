@@ -598,6 +598,7 @@ fn a26_nothing_printed_shows_content_or_keys() {
     let mut bob = bob;
     let received = bob.poll(&mut world.server);
     let shown = format!("{received:?}");
+    assert!(shown.contains("event: Message { id: ") && shown.contains(", 14 bytes, "), "{shown}");
     // As text, as list of bytes, as hexadecimal.
     for form in ["secret", "115, 101, 99", "736563726574"] {
         assert!(!shown.contains(form), "{shown}");
