@@ -925,6 +925,7 @@ fn a26_nothing_secret_is_printed() {
     );
     for name in [
         "IdentityKeyPair(",
+        "IdentityKey(",
         "PreKeys {",
         "StorageKey(",
         "PreKeyBundle {",

@@ -330,3 +330,20 @@ pub(super) fn certificate_for(
         Payload { certificate, recipient: *root.user_id() }.to_bytes()
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_in_force_up_to_its_last_second() {
+        let now = UnixTime::from_secs(1_800_000_000);
+        let later = |seconds| UnixTime::from_secs(now.as_secs() + seconds);
+        assert_eq!(out_of_force(now, now), None);
+        assert_eq!(out_of_force(now, later(1)), Some(Refusal::Expired));
+        // A week more than it may be, for clocks that differ.
+        let longest = (roster::LIFETIME_DAYS + 7) * 86_400;
+        assert_eq!(out_of_force(later(longest), now), None);
+        assert_eq!(out_of_force(later(longest + 1), now), Some(Refusal::NotYetValid));
+    }
+}
