@@ -196,6 +196,12 @@ mod tests {
     }
 
     #[test]
+    fn a26_debug_shows_nothing_of_a_key() {
+        let (_, key) = Chain::<Ec>::at([3; 32], 0).advance().unwrap();
+        assert_eq!(alloc::format!("{key:?}"), "MessageKey([secret])");
+    }
+
+    #[test]
     fn looking_ahead_agrees_with_stepping() {
         let expected = keys_in_order(3000);
         let chain = Chain::<Ec>::at([3; 32], 0);
