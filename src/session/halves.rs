@@ -47,7 +47,7 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
         let (second, _) = Session::accept(&bob, &mut prekeys, &message).unwrap();
         let mut sides = [Stored::new(first, &key), Stored::new(second, &key)];
         let mut travelling = [Vec::new(), Vec::new()];
-        let (mut changed, mut read, mut alone) = (0, 0, None);
+        let (mut changed, mut read, mut emptied, mut alone) = (0, 0, 0, None);
         for round in 0..2_000_u32 {
             if round % 250 == 0 {
                 alone = if rng.random_bool(0.5) { None } else { Some(rng.random_range(0..2)) };
@@ -76,6 +76,10 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
             }
             let after = plain(&side.session.cold);
             let says = side.session.cold_generation() != generation;
+            if !side.session.cold.has_missing() {
+                assert!(after == plain(&Cold::default()), "seed {seed}, round {round}: kept for nothing");
+                emptied += usize::from(says);
+            }
             assert_eq!(says, before != after, "seed {seed}, round {round}, message {number}");
             changed += usize::from(says);
             side.store(&key);
@@ -89,7 +93,7 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
         let epochs = sides[0].session.pq_epoch();
         assert!(
             changed > 100 && read > 900 && epochs > 3,
-            "seed {seed}: {changed} changes, {read} read, {epochs} epochs"
+            "seed {seed}: {changed} changes, {read} read, {epochs} epochs, {emptied} times emptied"
         );
     }
 }
