@@ -34,7 +34,8 @@ fn plain(cold: &Cold) -> Vec<u8> {
     postcard::to_allocvec(cold).unwrap()
 }
 
-/// Messages get lost, are late by dozens or by many epochs; now and then one side writes alone for long.
+/// Messages get lost, are late by dozens or by many epochs; now and then one side writes alone for long. In the second schedule none is
+/// lost, and now and then all that are on their way arrive.
 #[test]
 fn the_cold_half_changes_when_it_says_so_and_else_never() {
     for seed in 0..2 {
@@ -52,16 +53,19 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
             if round % 250 == 0 {
                 alone = if rng.random_bool(0.5) { None } else { Some(rng.random_range(0..2)) };
             }
+            let arriving = seed == 1 && round % 200 >= 130;
             let from = alone.unwrap_or_else(|| rng.random_range(0..2));
-            let before = plain(&sides[from].session.cold);
-            let message = sides[from].session.encrypt(&round.to_be_bytes()[..]).unwrap();
-            assert!(before == plain(&sides[from].session.cold), "seed {seed}: sending leaves it alone");
-            sides[from].store(&key);
-            if rng.random_bool(0.9) {
-                travelling[1 - from].push((round, message));
+            if !arriving {
+                let before = plain(&sides[from].session.cold);
+                let message = sides[from].session.encrypt(&round.to_be_bytes()[..]).unwrap();
+                assert!(before == plain(&sides[from].session.cold), "seed {seed}: sending leaves it alone");
+                sides[from].store(&key);
+                if seed == 1 || rng.random_bool(0.9) {
+                    travelling[1 - from].push((round, message));
+                }
             }
             let to = rng.random_range(0..2);
-            let late = rng.random_bool(0.15) || travelling[to].len() > 60;
+            let late = rng.random_bool(0.15) || travelling[to].len() > 60 || arriving;
             if travelling[to].is_empty() || !late && rng.random_bool(0.3) {
                 continue;
             }
@@ -92,7 +96,7 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
         }
         let epochs = sides[0].session.pq_epoch();
         assert!(
-            changed > 100 && read > 900 && epochs > 3,
+            changed > 100 && read > 900 && epochs > 3 && (seed == 0 || emptied > 5),
             "seed {seed}: {changed} changes, {read} read, {epochs} epochs, {emptied} times emptied"
         );
     }
