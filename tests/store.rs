@@ -41,6 +41,7 @@ fn a_passphrase_gives_one_key_in_one_store() {
     let mut store = MemoryStore::new();
     let key = StorageKey::from_passphrase(&mut store, "correct horse").unwrap().to_bytes();
     let record = store.read(&PARAMETERS).unwrap().unwrap();
+    assert!(record.version >> 63 == 0, "no store need take it");
     for passphrase in ["correct horsf", "correct horse ", "Correct horse", ""] {
         let result = StorageKey::from_passphrase(&mut store, passphrase);
         assert!(matches!(result, Err(UnlockError::WrongPassphrase)), "{passphrase}: {result:?}");
@@ -50,6 +51,7 @@ fn a_passphrase_gives_one_key_in_one_store() {
     assert!(!record.value.windows(32).any(|window| window == key), "the key is stored in the clear");
     let mut other = MemoryStore::new();
     assert_ne!(StorageKey::from_passphrase(&mut other, "correct horse").unwrap().to_bytes(), key);
+    assert!(other.read(&PARAMETERS).unwrap().unwrap().version >> 63 == 0, "no store need take it");
 }
 
 /// Both make the record; the one who comes second takes the first one's.
@@ -61,6 +63,7 @@ fn a_passphrase_set_twice_at_once_gives_one_key() {
         [(); 2].map(|()| scope.spawn(unlock)).map(|thread| thread.join().unwrap())
     });
     assert_eq!(keys[0], keys[1]);
+    assert!(store.read(&PARAMETERS).unwrap().unwrap().version >> 63 == 0, "no store need take it");
 }
 
 /// A store that cannot be read, and one that cannot be written.
