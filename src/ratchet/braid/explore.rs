@@ -245,30 +245,51 @@ fn explore<K: BraidKem>(capacity: usize, epochs: u32, limit: usize) -> usize {
     seen.len()
 }
 
+type Small = Braid<Toy<2, 2>>;
+
+/// The codewords that a side sends next: one.
+fn word_of(from: &mut Small) -> Codewords {
+    let randomness = from.samples().map(|_| Secret::new([1; 64]));
+    let mut codewords = None;
+    from.send(randomness, Room { count: 1, place: &mut codewords });
+    codewords.unwrap()
+}
+
+/// A side that has sent its first half of the ciphertext, all but the last codeword; and one that has the header acknowledged.
+fn half_way() -> (Small, Small) {
+    let secret = PqSecret::new(Secret::new(SECRET));
+    let (mut a, mut b) = (Small::initiate(&secret), Small::respond(&secret));
+    for _ in 0..2 {
+        assert!(b.receive(1, Some(&word_of(&mut a))).is_none());
+    }
+    a.receive(1, Some(&word_of(&mut b)));
+    (a, b)
+}
+
 /// What was sent before the acknowledgement and comes after it is of use (the specification would ignore it).
 #[test]
 fn late_codewords_of_the_vector_count() {
-    let secret = PqSecret::new(Secret::new(SECRET));
-    let (mut a, mut b) = (Braid::<Toy<2, 2>>::initiate(&secret), Braid::respond(&secret));
-    let send = |from: &mut Braid<_>| {
-        let randomness = from.samples().map(|_| Secret::new([1; 64]));
-        let mut codewords = None;
-        from.send(randomness, Room { count: 1, place: &mut codewords });
-        codewords.unwrap()
-    };
-    for _ in 0..2 {
-        let header = send(&mut a);
-        assert!(b.receive(1, Some(&header)).is_none());
-    }
-    a.receive(1, Some(&send(&mut b)));
-    let late = send(&mut a);
+    let (mut a, mut b) = half_way();
+    let late = word_of(&mut a);
     assert_eq!(late.kind, CodewordKind::Vector);
-    a.receive(1, Some(&send(&mut b)));
-    let acknowledgement = send(&mut a);
+    a.receive(1, Some(&word_of(&mut b)));
+    let acknowledgement = word_of(&mut a);
     assert_eq!(acknowledgement.kind, CodewordKind::VectorAck);
     b.receive(1, Some(&acknowledgement));
     assert!(matches!(b, Braid::Ct1Acknowledged(_)));
     b.receive(1, Some(&late));
+    assert!(matches!(b, Braid::Ct2Sampled(_)));
+}
+
+/// The codeword that completes the vector may be the first that acknowledges: nothing of the first half is sent any more.
+#[test]
+fn an_acknowledgement_may_complete_the_vector() {
+    let (mut a, mut b) = half_way();
+    b.receive(1, Some(&word_of(&mut a)));
+    a.receive(1, Some(&word_of(&mut b)));
+    let acknowledgement = word_of(&mut a);
+    assert_eq!(acknowledgement.kind, CodewordKind::VectorAck);
+    b.receive(1, Some(&acknowledgement));
     assert!(matches!(b, Braid::Ct2Sampled(_)));
 }
 
