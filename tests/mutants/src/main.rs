@@ -7,7 +7,7 @@
 //! cargo run --manifest-path tests/mutants/Cargo.toml -- [--alone] [--alive] [--seconds N] [parts of names...]
 //! ```
 //! What no question can be asked in, as the compiler evaluates it, is built alone, with `--alone`: half a minute each.
-//! With `--alive` only those that nothing had killed before; with `--seconds` tests end after so many for each mutant. What nothing kills has to be in `survivors.txt`, beside this
+//! With `--alive` only those that nothing had killed before, and have no reason; with `--seconds` tests end after so many for each mutant. What nothing kills has to be in `survivors.txt`, beside this
 //! crate's manifest, with a reason.
 
 mod build;
@@ -79,11 +79,15 @@ fn main() -> ExitCode {
     let state = work.place(&mutants);
     let tests = work.tests();
     let mut outcomes = run::Outcomes::read(&work.directory.join("outcomes.tsv"));
+    let accepted = survivors::accepted(&work.root);
     let chosen: Vec<&Mutant> = mutants
         .iter()
         .filter(|mutant| parts.is_empty() || parts.iter().any(|part| mutant.name.contains(part)))
         .filter(|mutant| !state.uncompilable.contains(&mutant.id))
-        .filter(|mutant| !only_alive || outcomes.get(&mutant.name).is_none_or(|outcome| outcome.is_alive()))
+        .filter(|mutant| {
+            let alive = || outcomes.get(&mutant.name).is_none_or(|outcome| outcome.is_alive());
+            !only_alive || alive() && !accepted.contains(&survivors::lasting_name(mutant, &work.root))
+        })
         .filter(|mutant| alone == state.without_place.contains(&mutant.id))
         .collect();
     if alone {

@@ -19,10 +19,15 @@ enum Place {
 }
 const COLUMNS: &str = "| module | killed | alive, with a reason | alive | not run here | do not compile |\n|---|---:|---:|---:|---:|---:|";
 
+/// Who may live, by the lasting names.
+pub fn accepted(root: &Path) -> HashSet<String> {
+    let text = read(&root.join("tests/mutants/survivors.txt"));
+    text.lines().filter(|line| line.starts_with("src/")).map(str::to_string).collect()
+}
+
 /// Prints who is alive without a reason, whose reason nobody needs, and the table.
 pub fn report(mutants: &[Mutant], state: &State, outcomes: &Outcomes, root: &Path) -> ExitCode {
-    let text = read(&root.join("tests/mutants/survivors.txt"));
-    let accepted: HashSet<&str> = text.lines().filter(|line| line.starts_with("src/")).collect();
+    let accepted = accepted(root);
     let mut needed = HashSet::new();
     let mut counts: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
     for mutant in mutants {
@@ -31,7 +36,7 @@ pub fn report(mutants: &[Mutant], state: &State, outcomes: &Outcomes, root: &Pat
             _ if state.uncompilable.contains(&mutant.id) => Place::DoesNotCompile,
             None => Place::NotRun,
             Some(outcome) if !outcome.is_alive() => Place::Killed,
-            Some(_) if accepted.contains(&name[..]) => Place::Accepted,
+            Some(_) if accepted.contains(&name) => Place::Accepted,
             Some(_) => Place::Alive,
         };
         if place == Place::Accepted {
@@ -47,7 +52,7 @@ pub fn report(mutants: &[Mutant], state: &State, outcomes: &Outcomes, root: &Pat
             _ => {}
         }
     }
-    accepted.iter().filter(|name| !needed.contains(**name)).for_each(|name| println!("not alive: {name}"));
+    accepted.iter().filter(|name| !needed.contains(*name)).for_each(|name| println!("not alive: {name}"));
     println!("{COLUMNS}");
     for (module, counts) in &counts {
         println!("| {module} | {} |", counts.map(|count| count.to_string()).join(" | "));
@@ -57,7 +62,7 @@ pub fn report(mutants: &[Mutant], state: &State, outcomes: &Outcomes, root: &Pat
 }
 
 /// Without line and column, but with the line's text.
-fn lasting_name(mutant: &Mutant, root: &Path) -> String {
+pub fn lasting_name(mutant: &Mutant, root: &Path) -> String {
     let source = read(&root.join(&mutant.file));
     let line = source.lines().nth(mutant.start.line - 1).unwrap_or_default().trim();
     let what = mutant.name.splitn(4, ':').nth(3).unwrap_or(&mutant.name).trim();
