@@ -248,3 +248,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn generated_storage_keys_are_different() {
+    let (one, other) = (StorageKey::generate(), StorageKey::generate());
+    assert_ne!(one.to_bytes(), other.to_bytes());
+    let sealed = IdentityKeyPair::generate().seal(&one);
+    IdentityKeyPair::open(&StorageKey::from_bytes(&one.to_bytes()), &sealed).unwrap();
+    assert_eq!(IdentityKeyPair::open(&other, &sealed).err(), Some(Error::SealBroken));
+}

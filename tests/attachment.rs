@@ -668,3 +668,83 @@ impl Read for Dribble<'_> {
         self.0.read(&mut out[..len])
     }
 }
+
+/// What was written so far is for the destination to keep; the file is none the other for it.
+#[test]
+fn flushing_reaches_the_destination() {
+    #[derive(Default)]
+    struct Flushed(Vec<u8>, usize);
+    impl Write for Flushed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.1 += 1;
+            if self.1 == 3 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+    let (content, mut file) = (content(100_000), Flushed::default());
+    let mut writer = AttachmentWriter::new(&mut file, 100_000).unwrap();
+    let mut flushed = Vec::new();
+    for part in content.chunks(40_000) {
+        writer.write_all(part).unwrap();
+        flushed.push(writer.flush().err().map(|error| error.kind()));
+    }
+    assert_eq!(flushed, [None, None, Some(io::ErrorKind::StorageFull)]);
+    let descriptor = writer.finish().unwrap();
+    assert!(read(&file.0, &descriptor).0 == content);
+}
+
+/// To seal again reads all of the content first: if that fails, it is said how, and nothing is written.
+#[test]
+fn content_that_cannot_be_read_is_not_sealed_again() {
+    struct Fails(Cursor<Vec<u8>>);
+    impl Read for Fails {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let len = out.len().min(10_000);
+            if self.0.position() > 50_000 {
+                Err(io::ErrorKind::TimedOut.into())
+            } else {
+                self.0.read(&mut out[..len])
+            }
+        }
+    }
+    impl Seek for Fails {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+    let content = content(100_000);
+    let (_, descriptor) = sealed(&content);
+    let mut written = Vec::new();
+    let error = descriptor.reseal(Fails(Cursor::new(content)), 1, &mut written).unwrap_err();
+    assert_eq!((error.kind(), AttachmentError::of(&error)), (io::ErrorKind::TimedOut, None));
+    assert!(written.is_empty());
+}
+
+/// As an error of reading and writing it has a kind that says so much, and is there to be had back.
+#[test]
+fn errors_have_kinds() {
+    use AttachmentError as A;
+    use io::ErrorKind as K;
+    for (error, kind) in [
+        (A::WrongKey, K::InvalidData),
+        (A::Truncated { chunk: 7 }, K::UnexpectedEof),
+        (A::Extended { chunk: 7 }, K::InvalidData),
+        (A::Altered { chunk: 7 }, K::InvalidData),
+        (A::WrongDigest, K::InvalidData),
+        (A::WrongSize, K::InvalidInput),
+        (A::TooLarge, K::InvalidInput),
+        (A::ContentChanged, K::InvalidInput),
+        (A::NoRandomness, K::Other),
+    ] {
+        let text = error.to_string();
+        assert_eq!(
+            text.contains('7'),
+            matches!(error, A::Truncated { .. } | A::Extended { .. } | A::Altered { .. })
+        );
+        let error_of_io = io::Error::from(error);
+        assert_eq!((error_of_io.kind(), AttachmentError::of(&error_of_io)), (kind, Some(error)));
+        assert_eq!(error_of_io.to_string(), text);
+    }
+}

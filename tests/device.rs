@@ -682,3 +682,109 @@ fn a45_a_backup_opens_under_its_own_lock_alone() {
     let mut linked = link(&mut other, &mut Server::default());
     assert!(matches!(linked.device.backup(&lock), Err(DeviceError::NoRootKey)));
 }
+
+#[test]
+fn random_ids_are_different() {
+    let (mut world, mut alice, bob) = acquainted();
+    let ids = [MessageId::random().unwrap(), MessageId::random().unwrap()];
+    assert_ne!(ids[0], ids[1]);
+    let to = bob.user();
+    let drafts = ids.map(|id| Draft::new(&to, b"the same").with_id(id));
+    assert_eq!(alice.device.send_many(&drafts).unwrap().len(), 2, "nor is the second a repetition");
+    alice.push(&mut world.server);
+}
+
+/// What is refused before anything is done: the store is as it was.
+#[test]
+fn what_cannot_be_meant_changes_nothing() {
+    let (mut world, mut alice, bob) = acquainted();
+    let second = link(&mut alice, &mut world.server);
+    let before = alice.store.records();
+    let begun = Link::begin(alice.store.clone(), world.clock.config());
+    assert!(matches!(begun, Err(DeviceError::Occupied)), "{begun:?}");
+    let created = Device::create(alice.store.clone(), world.clock.config());
+    assert!(matches!(created, Err(DeviceError::Occupied)), "{created:?}");
+    for (device, known) in [(bob.address().device, false), (alice.address().device, true)] {
+        let unlinked = alice.device.unlink(&device);
+        assert!(matches!(unlinked, Err(DeviceError::UnknownDevice)), "{known}: {unlinked:?}");
+    }
+    let stranger = Phone::unpublished(&world.clock).user();
+    for user in [alice.user(), stranger] {
+        let forgotten = alice.device.forget(&user);
+        assert!(matches!(forgotten, Err(DeviceError::UnknownUser)), "{forgotten:?}");
+    }
+    assert_eq!(alice.store.records(), before);
+    alice.device.unlink(&second.address().device).unwrap();
+    assert_ne!(alice.store.records(), before);
+}
+
+/// The server has not been published to yet: its list of the user is from before the linking.
+#[test]
+fn an_older_list_of_ones_own_is_no_news() {
+    let (mut world, mut alice, _) = acquainted();
+    let older = world.server.list(&alice.user()).unwrap();
+    let second = link(&mut alice, &mut world.server);
+    assert_eq!(alice.device.provide(&older).unwrap(), []);
+    let devices = alice.device.user_info(&alice.user()).unwrap().unwrap().devices;
+    assert!(devices.contains(&second.address().device), "the newer one stays");
+}
+
+/// The list that goes with a backup is the newest there is of that user, or nothing comes of it.
+#[test]
+fn a19_a_backup_goes_by_the_newest_list() {
+    let (mut world, mut alice, bob) = acquainted();
+    let key = RecoveryKey::generate().unwrap();
+    let lock = BackupLock::Key(&key);
+    let older = world.server.list(&alice.user()).unwrap();
+    let first = alice.device.backup(&lock).unwrap();
+    let tablet = link(&mut alice, &mut world.server);
+    let second = alice.device.backup(&lock).unwrap();
+    let restore = |backup: &[u8], list: &[u8]| {
+        let store = common::world::TestStore::default();
+        let restored = Device::restore(store.clone(), world.clock.config(), backup, &lock, Some(list));
+        assert_eq!(restored.is_err(), store.records().is_empty());
+        restored
+    };
+    let refusal = |result| match result {
+        Err(DeviceError::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    // Another user's, and one that is altered.
+    assert_eq!(refusal(restore(&second, &world.server.list(&bob.user()).unwrap())), Refusal::Forged);
+    let mut altered = older.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    assert_eq!(refusal(restore(&second, &altered)), Refusal::Forged);
+    // An old one, from a server that knows better or does not: the backup's own is newer, and has the tablet.
+    let restored = restore(&second, &older).unwrap();
+    let devices = restored.user_info(&alice.user()).unwrap().unwrap().devices;
+    assert!(devices.len() == 2 && devices.contains(&tablet.address().device));
+    // Another second list: somebody has restored from the first backup meanwhile.
+    let mut twin = restore(&first, &older).unwrap();
+    let other = twin.publication(0).unwrap().list;
+    assert_eq!(refusal(restore(&second, &other.to_bytes())), Refusal::Forked);
+}
+
+/// Thirty-two devices are the limit, of linkings that were begun at once as well.
+#[test]
+fn a46_there_are_no_more_than_32_devices() {
+    let (mut world, mut alice, _) = acquainted();
+    for _ in 2..32 {
+        link(&mut alice, &mut world.server);
+    }
+    let begun = [(); 2].map(|()| {
+        let store = common::world::TestStore::default();
+        let mut link = Link::begin(store, world.clock.config()).unwrap();
+        let offer = alice.device.offer_link(&link.code()).unwrap();
+        let reply = link.confirm(&offer, &alice.user()).unwrap();
+        (link, reply)
+    });
+    let [(first, reply), (_, of_second)] = begun;
+    first.complete(&alice.device.approve_link(&reply).unwrap()).unwrap();
+    let refused = alice.device.approve_link(&of_second);
+    assert!(matches!(refused, Err(DeviceError::TooManyDevices)), "{refused:?}");
+    alice.device.approve_link(&reply).unwrap();
+    let late = Link::begin(common::world::TestStore::default(), world.clock.config()).unwrap();
+    let refused = alice.device.offer_link(&late.code());
+    assert!(matches!(refused, Err(DeviceError::TooManyDevices)), "{refused:?}");
+    assert_eq!(alice.device.user_info(&alice.user()).unwrap().unwrap().devices.len(), 32);
+}

@@ -10,8 +10,8 @@
 
 mod common;
 
-use common::world::{DAY, Fail, Phone, Server, TestClock, TestStore, link, texts};
-use subrosa::{BackupLock, DeviceError, Link, RecoveryKey, Trust};
+use common::world::{DAY, Fail, Phone, Server, TestClock, TestStore, events, link, texts};
+use subrosa::{BackupLock, DeviceError, Event, Link, RecoveryKey, Trust};
 
 // Numbers of tables, of section 21 of `docs/SPEC.md`.
 const USERS: u8 = 5;
@@ -266,4 +266,58 @@ fn a_listing_ends_where_the_store_fails() {
     assert!(matches!(listed[..], [Err(DeviceError::Store(_))]), "{listed:?}");
     alice.restart();
     assert_eq!(alice.device.outbox().map(Result::unwrap).count(), 1);
+}
+
+/// What Alice has of one of Bob's devices is damaged, and the other one begins anew.
+#[test]
+fn a_damaged_device_does_not_keep_the_others_out() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut second = link(&mut bob, &mut world.server);
+    second.say(&mut world.server, &alice.user(), "from the second");
+    assert_eq!(alice.texts(&mut world.server), ["from the second"]);
+    assert_eq!(alice.store.count(PEERS), 2);
+    alice.store.damage_one(PEERS, 1);
+    alice.restart();
+    bob.store.damage(SESSIONS, |value| value[30] ^= 1);
+    bob.restart();
+    bob.say(&mut world.server, &alice.user(), "anew");
+    assert_eq!(alice.texts(&mut world.server), ["anew"]);
+}
+
+/// What was kept for being asked for is damaged when it is.
+#[test]
+fn what_is_asked_for_and_damaged_is_gone() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "lost");
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    assert_eq!(bob.texts(&mut world.server), ["arrives"]);
+    world.clock.advance(61);
+    damage(&mut alice, RESEND);
+    bob.say(&mut world.server, &alice.user(), "what did you say?");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "on");
+    let received = bob.poll(&mut world.server);
+    assert_eq!((texts(&received), events(&received)), (vec!["on".to_owned()], vec![&Event::Lost(1)]));
+}
+
+/// A session was stored by a later release: whether a message is of it nobody can say, so it is kept.
+#[test]
+fn a_session_of_a_later_release_is_not_passed_over() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    bob.say(&mut world.server, &alice.user(), "for later");
+    let message = world.server.take(&alice.address()).remove(0);
+    let version = alice.store.records();
+    alice.store.damage(SESSIONS, |value| value[0] += 1);
+    alice.restart();
+    for hint in [None, Some(&bob.user())] {
+        let error = alice.device.receive(&message, hint).unwrap_err();
+        assert!(
+            matches!(error, DeviceError::UnsupportedVersion) && error.keeps_message(),
+            "{hint:?}: {error:?}"
+        );
+    }
+    version.values().for_each(|record| alice.store.repair(record));
+    alice.restart();
+    assert_eq!(texts(&alice.device.receive(&message, None).unwrap()), ["for later"]);
 }

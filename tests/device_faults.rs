@@ -11,8 +11,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::world::{Fail, Phone, Server, TestClock, texts};
-use subrosa::{Device, DeviceError, Draft, Error, Event, MessageId, Outgoing, Received, Settings};
+use common::world::{Fail, Phone, Server, TestClock, TestStore, link, texts};
+use subrosa::{
+    Device, DeviceError, Draft, Error, Event, Incoming, MessageId, Outgoing, Received, Settings,
+    store::StoreError,
+};
 
 /// An app that keeps a history, as an app does: what came in, by id, and whether it was marked as redelivered.
 #[derive(Default)]
@@ -221,4 +224,109 @@ fn a17_what_is_kept_goes_with_the_setting() {
         }
     }
     assert!(stopped > 2, "between the setting and the end");
+}
+
+/// Repeats something with every call of the store that it makes failing in turn, until none fails.
+fn at_every_call(mut act: impl FnMut(u64, Fail) -> bool) {
+    for call in 0.. {
+        assert!(call < 1_000, "it never ends");
+        // Both, whatever the first one gives.
+        if [Fail::Before, Fail::After].map(|fail| act(call, fail)) == [false, false] {
+            assert!(call > 1, "nothing was tried");
+            return;
+        }
+    }
+}
+
+/// There is a device, or there is nothing; and it is said which failure of the store it was.
+#[test]
+fn a17_a_device_is_made_whole_or_not_at_all() {
+    let clock = TestClock::default();
+    at_every_call(|call, fail| {
+        let store = TestStore::default();
+        store.fail_at(call, fail);
+        let made = Device::open_or_create(store.clone(), clock.config());
+        store.recover();
+        let failed = matches!(made, Err(DeviceError::Store(StoreError::Other(_))));
+        assert!(failed || made.is_ok(), "{made:?}");
+        let is_there = !store.records().is_empty();
+        assert_eq!(Device::open(store.clone(), clock.config()).is_ok(), is_there, "call {call}, {fail:?}");
+        assert_eq!(matches!(Device::create(store, clock.config()), Err(DeviceError::Occupied)), is_there);
+        failed
+    });
+}
+
+/// What is bad ends a commit, so that such a batch takes several. What comes after the failure has not been looked at.
+#[test]
+fn a17_a_batch_with_something_bad_in_it_is_taken_up_again() {
+    let rubbish = [&[0x21][..], &[7; 340]].concat();
+    at_every_call(|call, fail| {
+        let mut world = World::new();
+        let (alice, bob) = (world.alice.user(), world.bob.user());
+        world.bob.say(&mut world.server, &alice, "hello");
+        world.alice_receives();
+        for number in 0..3 {
+            world.bob.say(&mut world.server, &alice, &number.to_string());
+        }
+        let good = world.server.take(&world.alice.address());
+        let messages = [&rubbish, &good[0], &good[1], &rubbish, &good[2]];
+        let incoming = messages.map(|bytes| Incoming { bytes, from: Some(&bob) });
+        world.alice.store.fail_at(world.alice.store.calls() + call, fail);
+        let results = world.alice.device.receive_many(&incoming);
+        let stopped =
+            |result: &Result<Vec<Received>, DeviceError>| matches!(result, Err(DeviceError::Store(_)));
+        let failed = results.iter().any(stopped);
+        let mut looked_at = results.len();
+        if failed {
+            looked_at -= 1;
+            assert_eq!(results.iter().position(stopped), Some(looked_at), "it goes on");
+        }
+        world.alice.restart();
+        let again = world.alice.device.receive_many(&incoming[looked_at..]);
+        assert_eq!(looked_at + again.len(), messages.len());
+        for (result, message) in results[..looked_at].iter().chain(&again).zip(messages) {
+            match result {
+                Ok(_) => assert!(*message != rubbish),
+                Err(DeviceError::Message(Error::Duplicate)) => assert!(failed && fail == Fail::After),
+                Err(_) => assert!(*message == rubbish),
+            }
+        }
+        let inbox: Vec<_> = world.alice.device.inbox().map(Result::unwrap).collect();
+        assert_eq!(texts(&inbox), ["0", "1", "2"], "call {call}, {fail:?}");
+        failed
+    });
+}
+
+/// A device of Bob's is unlinked, and Alice gets to know it by a message: all of it, or none.
+#[test]
+fn a17_a_list_in_a_message_is_taken_with_the_message() {
+    at_every_call(|call, fail| {
+        let mut world = World::new();
+        let (alice, bob) = (world.alice.user(), world.bob.user());
+        let mut second = link(&mut world.bob, &mut world.server);
+        second.say(&mut world.server, &alice, "from the second device");
+        world.bob.say(&mut world.server, &alice, "from the first");
+        world.alice_receives();
+        world.bob.poll(&mut world.server);
+        world.bob.device.unlink(&second.address().device).unwrap();
+        world.bob.say(&mut world.server, &alice, "alone");
+        let message = world.server.take(&world.alice.address()).remove(0);
+        world.alice.restart();
+        world.alice.store.fail_at(world.alice.store.calls() + call, fail);
+        let result = world.alice.device.receive(&message, Some(&bob));
+        let failed = matches!(result, Err(DeviceError::Store(_)));
+        assert!(failed || result.is_ok(), "{result:?}");
+        world.alice.restart();
+        let devices = |world: &World| world.alice.device.user_info(&bob).unwrap().unwrap().devices.len();
+        let known = world.alice.device.inbox().count();
+        assert_eq!(
+            (known, devices(&world)),
+            if known == 0 { (0, 2) } else { (2, 1) },
+            "call {call}, {fail:?}"
+        );
+        let again = world.alice.device.receive(&message, Some(&bob));
+        assert_eq!(again.is_ok(), known == 0, "{again:?}");
+        assert_eq!((world.alice.device.inbox().count(), devices(&world)), (2, 1));
+        failed
+    });
 }

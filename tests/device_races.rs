@@ -18,7 +18,7 @@ use std::{
 use common::world::{Phone, Server, TestClock, TestStore, texts};
 use subrosa::{
     Device, DeviceError, Error, Event, Incoming, Trust,
-    store::{Change, Record, RecordId, Store, StoreError},
+    store::{Action, Change, Expected, Record, RecordId, Store, StoreError},
 };
 
 /// A store whose commits fail while it says so, and of which somebody else may change something between two reads.
@@ -244,4 +244,53 @@ fn a18_a_first_message_for_two_processes_is_a_duplicate() {
     }));
     let again = second.receive(&message, None);
     assert!(matches!(again, Err(DeviceError::Message(Error::Duplicate))), "{again:?}");
+}
+
+/// Number of the table of what may be asked for.
+const RESEND: u8 = 13;
+
+/// What is old is deleted in pages. Another process deletes one of a page that this one has listed.
+#[test]
+fn what_another_process_has_deleted_is_left_for_the_next_time() {
+    let (clock, mut server, mut alice, bob) = acquainted();
+    for text in ["1", "2", "3"] {
+        alice.say(&mut server, &bob.user(), text);
+    }
+    clock.advance(15 * 24 * 60 * 60);
+    let shared = Shared::of(&alice.store);
+    let mut device = Device::open(shared.clone(), clock.config()).unwrap();
+    let mut other = alice.store.clone();
+    *shared.after_list.lock().unwrap() = Some(Box::new(move || {
+        let id = *other.records().keys().find(|id| id.table == RESEND).unwrap();
+        other.commit(&[Change { id, expected: Expected::Anything, action: Action::Delete }]).unwrap();
+    }));
+    device.maintain().unwrap();
+    assert_eq!(alice.store.count(RESEND), 2, "none of the page");
+    assert_eq!(device.maintain().unwrap().damaged, 0);
+    assert_eq!(alice.store.count(RESEND), 0);
+}
+
+/// Somebody else is always faster: that ends, and is not for ever.
+#[test]
+fn a18_who_never_gets_a_turn_is_told_so() {
+    struct Faster(TestStore, u32);
+    impl Store for Faster {
+        fn read(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+            self.0.read(id)
+        }
+        fn list(&self, table: u8, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+            self.0.list(table, after, limit)
+        }
+        fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
+            self.1 += 1;
+            assert!(self.1 < 100_000, "it tries for ever");
+            Err(StoreError::Conflict)
+        }
+    }
+    let (clock, _, alice, bob) = acquainted();
+    let before = alice.store.records();
+    let mut device = Device::open(Faster(alice.store.clone(), 0), clock.config()).unwrap();
+    let result = device.set_trust(&bob.user(), Trust::Verified);
+    assert!(matches!(result, Err(DeviceError::Store(StoreError::Busy))), "{result:?}");
+    assert_eq!(alice.store.records(), before);
 }

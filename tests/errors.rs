@@ -6,6 +6,9 @@
     reason = "a test that panics is a test that fails"
 )]
 
+#[cfg(feature = "std")]
+mod common;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -198,4 +201,86 @@ fn errors_say_what_they_are_and_why() {
     assert!(D::Message(Error::Malformed).source().is_some());
     assert!(S::Full.source().is_none() && U::Damaged.source().is_none() && D::Blocked.source().is_none());
     assert!(other().to_string().contains("fire"));
+}
+
+/// The same of the errors of sessions, all of them.
+#[test]
+fn errors_of_sessions_say_what_they_are() {
+    use subrosa::Error as E;
+    let errors = [
+        E::Malformed,
+        E::UnsupportedVersion,
+        E::InvalidKey,
+        E::Unauthentic,
+        E::InvalidSignature,
+        E::Duplicate,
+        E::TooOld,
+        E::TooFarAhead,
+        E::UnknownSession,
+        E::UnknownPreKey,
+        E::Replayed,
+        E::ReplayRecordFull,
+        E::PeerRolledBack,
+        E::Expired,
+        E::NotYetValid,
+        E::ContentTooLong,
+        E::PayloadTooLong,
+        E::TooManyDevices,
+        E::WrongIdentity,
+        E::SameUser,
+        E::CounterExhausted,
+        E::NoRandomness,
+        E::SealBroken,
+    ];
+    let source = read("src/error.rs");
+    let names: BTreeSet<_> = errors.iter().map(|error| format!("{error:?}")).collect();
+    assert_eq!(names, parse(&source, "Error").1.into_iter().map(str::to_owned).collect());
+    let texts: BTreeSet<_> = errors.iter().map(E::to_string).collect();
+    assert_eq!(texts.len(), errors.len(), "{texts:?}");
+    assert!(texts.iter().all(|text| text.len() > 8 && !text.ends_with('.')), "{texts:?}");
+}
+
+/// What is printed of an event begins with its name, and shows who it is about, but nothing of a message.
+#[cfg(feature = "std")]
+#[test]
+fn a26_events_are_printed_without_content() {
+    use common::world::{Phone, TestClock};
+    use subrosa::{Event as E, MessageId, Refusal, Trust};
+    let phone = Phone::unpublished(&TestClock::default());
+    let (of, device) = (phone.user(), phone.address().device);
+    let (id, content) = (MessageId::from_bytes([0xab; 16]), b"a secret".to_vec());
+    let shown = |event: &E| match event {
+        E::Message { .. } => vec![id.to_string(), "8 bytes".into(), "resent: true".into()],
+        E::SentElsewhere { .. } => vec![id.to_string(), of.to_string(), "8 bytes".into()],
+        E::DevicesChanged { .. } => vec![of.to_string(), device.to_string()],
+        E::ListRefused(_) => vec!["Forked".into()],
+        E::NewerList { .. } => vec![of.to_string()],
+        E::TrustChanged { .. } => vec![of.to_string(), "Blocked".into()],
+        E::Lost(_) => vec!["77".into()],
+        _ => vec![],
+    };
+    let events = [
+        E::Message { id, content: content.clone(), attachments: vec![], resent: true },
+        E::SentElsewhere { id, to: of, content, attachments: vec![] },
+        E::NewUser,
+        E::DevicesChanged { of, added: vec![device], removed: vec![] },
+        E::ListRefused(Refusal::Forked),
+        E::NewerList { of },
+        E::NoOneTimePreKey,
+        E::PeerRolledBack,
+        E::RolledBack,
+        E::Lost(77),
+        E::TrustChanged { of, trust: Trust::Blocked },
+        E::Unlinked,
+        E::NotUnderstood,
+    ];
+    let source = read("src/device/event.rs");
+    let mut names = BTreeSet::new();
+    for event in &events {
+        let text = format!("{event:?}");
+        assert!(shown(event).iter().all(|part| text.contains(part)), "{text}");
+        assert!(!text.contains("secret") && !text.contains("97, 32"), "{text}");
+        names.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+    }
+    assert_eq!(names, parse(&source, "Event").1.into_iter().map(str::to_owned).collect());
 }

@@ -2,6 +2,7 @@
 
 mod edges;
 mod put_back;
+mod rare;
 
 use std::sync::{
     Arc,

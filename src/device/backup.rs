@@ -253,6 +253,7 @@ impl<S: Store> Device<S> {
     ///
     /// # Errors
     /// [`DeviceError::BadBackup`]; [`DeviceError::Refused`] if the list is another user's, or forged;
+    /// [`DeviceError::TooManyDevices`] if the newest list is full and does not have the device that made the backup;
     /// [`DeviceError::UnsupportedVersion`], [`DeviceError::OutOfMemory`], [`DeviceError::Occupied`],
     /// [`DeviceError::Store`].
     pub fn restore(
@@ -275,11 +276,7 @@ impl<S: Store> Device<S> {
         let kept = previous.entries().filter(|(key, _)| DeviceId::of(key) != backup.device);
         let mut entries: Vec<_> = kept.map(|(key, claim)| (*key, *claim)).collect();
         entries.push((*identity.identity_key(), claim));
-        let signed = DeviceList::sign(&root, Some(&previous), entries, clock());
-        let list = signed.map_err(|error| match error {
-            Error::TooManyDevices => DeviceError::TooManyDevices,
-            error => error.into(),
-        })?;
+        let list = DeviceList::sign(&root, Some(&previous), entries, clock())?;
         let me = Me {
             user,
             certificate: Certificate::issue(&root, identity.identity_key(), claim, &list),
@@ -318,8 +315,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        StorageKey,
         crypto::aead::collision,
-        roster::fixture::{device, list, root},
+        roster::fixture::{device, entries, list, root},
+        store::MemoryStore,
     };
 
     fn contents(settings: &Settings) -> Vec<u8> {
@@ -382,6 +381,28 @@ mod tests {
             assert!(altered(flag, &[2]).is_err());
         }
         assert!(altered(52 + list_len, &[0xff; 4]).is_err());
+    }
+
+    /// The device that made the backup has been replaced since, and its place is taken.
+    #[test]
+    fn there_may_be_no_place_for_another_device() {
+        let (alice, key) = (root(1), RecoveryKey::fixed([1; 32]));
+        let lock = BackupLock::Key(&key);
+        let bytes = sealed(&lock);
+        let made_it = DeviceId::of(device(1).identity_key());
+        let backed_up = Backup::open(&bytes, &lock).unwrap().list;
+        let config = || Config::new(&StorageKey::from_bytes(&[7; 32]), || crate::roster::fixture::NOW);
+        let restore = |entries| {
+            let list =
+                DeviceList::sign(&alice, Some(&backed_up), entries, config().clock.as_ref()()).unwrap();
+            Device::restore(MemoryStore::new(), config(), &bytes, &lock, Some(list.as_bytes()))
+        };
+        let mut full = entries(&alice, 33);
+        assert_eq!(DeviceId::of(&full[0].0), made_it);
+        restore(full[..32].to_vec()).unwrap();
+        full.remove(0);
+        let refused = restore(full);
+        assert!(matches!(refused, Err(DeviceError::TooManyDevices)), "{refused:?}");
     }
 
     #[test]

@@ -208,10 +208,11 @@ impl DeviceError {
     }
 }
 
-/// Errors of the session layer about what arrived.
+/// Errors of the session layer about what arrived, or what was to be made.
 impl From<Error> for DeviceError {
     fn from(error: Error) -> Self {
         match error {
+            Error::TooManyDevices => Self::TooManyDevices,
             Error::NoRandomness => Self::NoRandomness,
             Error::ContentTooLong => Self::ContentTooLong,
             error => Self::Message(error),
@@ -308,6 +309,18 @@ mod tests {
         // Of two rows of one error the first one is of all of it.
         let mut found = cells.filter(|(errors, _)| errors.contains(&link)).map(|(_, what)| what);
         found.next().unwrap_or_default()
+    }
+
+    /// What is not the fault of the message is not said of it, nor of a record that it is damaged: it would be dropped.
+    #[test]
+    fn a_caller_or_a_system_that_fails_is_not_the_message() {
+        use DeviceError as D;
+        assert!(matches!(D::from(Error::NoRandomness), D::NoRandomness));
+        assert!(matches!(D::from(Error::ContentTooLong), D::ContentTooLong));
+        assert!(matches!(D::from(Error::TooManyDevices), D::TooManyDevices));
+        assert!(matches!(D::from(Error::Malformed), D::Message(Error::Malformed)));
+        assert!(matches!(D::from_record(Error::UnsupportedVersion), D::UnsupportedVersion));
+        assert!(matches!(D::from_record(Error::SealBroken), D::Damaged));
     }
 
     /// Every error, and every error of a message: what the tables say is what the function says.

@@ -280,11 +280,7 @@ impl<S: Store> Work<'_, S> {
         let before = record.newest_list()?.ok_or(DeviceError::Damaged)?;
         let mut entries: Vec<_> = before.entries().map(|(key, claim)| (*key, *claim)).collect();
         change(&mut entries);
-        let list =
-            DeviceList::sign(&root, Some(&before), entries, context.now).map_err(|error| match error {
-                Error::TooManyDevices => DeviceError::TooManyDevices,
-                error => error.into(),
-            })?;
+        let list = DeviceList::sign(&root, Some(&before), entries, context.now)?;
         self.take_list(context, &list)?;
         if let Some((key, claim)) = entry(&list, context.identity.identity_key()) {
             let certificate = Certificate::issue(&root, &key, claim, &list);

@@ -461,3 +461,18 @@ impl<'a> ResponderKeys<'a> {
         (kem, one_time)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a signed prekey there is no bundle.
+    #[test]
+    fn sealed_prekeys_have_a_signed_one() {
+        let (key, identity) = (StorageKey::from_bytes(&[7; 32]), IdentityKeyPair::generate());
+        let mut prekeys = PreKeys::generate(&identity, 1, UnixTime::from_secs(1_800_000_000));
+        assert!(PreKeys::open(&key, &prekeys.seal(&key)).is_ok());
+        prekeys.signed.clear();
+        assert_eq!(PreKeys::open(&key, &prekeys.seal(&key)).err(), Some(Error::SealBroken));
+    }
+}

@@ -31,7 +31,7 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params,
 };
 
-use self::problem::{Damage, store_error};
+use self::problem::{damaged_row, store_error};
 use super::{Action, Change, Expected, Record, RecordId, Store, StoreError};
 
 /// How long a call waits for other processes. A commit takes a millisecond, or on a slow disk some hundred; who waits longer
@@ -205,7 +205,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         (Some(position), Ok(version)) if position >> POSITION_BITS == 0 => {
             Ok(Record { id: RecordId { table, name }, position, version, value: row.get(3)? })
         }
-        _ => Err(Damage.into()),
+        _ => Err(damaged_row()),
     }
 }
 

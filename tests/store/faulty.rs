@@ -25,6 +25,12 @@ enum Fault {
     PositionsAgain,
     /// Takes up to 256 changes.
     SmallSets,
+    /// Takes one change.
+    NoSets,
+    /// Says of a mismatch that the store is full.
+    OtherError,
+    /// The same of a mismatch in a set.
+    OtherErrorOfSets,
     /// Each handle reads what it has written itself, or found when it was opened.
     OwnCopies,
     /// Forgets everything with its last handle.
@@ -87,6 +93,9 @@ impl Store for Faulty {
         if self.fault == Fault::SmallSets && changes.len() > 256 {
             return Err(StoreError::Full);
         }
+        if self.fault == Fault::NoSets && changes.len() > 1 {
+            return Err(StoreError::Full);
+        }
         let mut records = self.lock();
         let before = records.clone();
         for change in changes {
@@ -94,7 +103,10 @@ impl Store for Faulty {
                 if self.fault != Fault::OneByOne {
                     *records = before;
                 }
-                return Err(StoreError::Conflict);
+                let is_set = changes.len() > 1;
+                let full =
+                    self.fault == Fault::OtherError || (self.fault == Fault::OtherErrorOfSets && is_set);
+                return Err(if full { StoreError::Full } else { StoreError::Conflict });
             }
             apply(&mut records, change, self.fault);
         }
@@ -170,11 +182,15 @@ fn every_fault_is_found() {
         Fault::NoLimit,
         Fault::PositionsAgain,
         Fault::SmallSets,
+        Fault::NoSets,
+        Fault::OtherError,
+        Fault::OtherErrorOfSets,
         Fault::OwnCopies,
         Fault::Forgets,
     ] {
         assert!(finds(check, fault), "{fault:?}");
     }
+    assert!(finds(check_race, Fault::NoSets), "nor does a race go on for ever");
     assert!(!finds(check, Fault::Gap) && finds(check_race, Fault::Gap), "only a race shows it");
     assert!(!finds(check, Fault::None) && !finds(check_race, Fault::None), "there is none");
 }

@@ -306,3 +306,45 @@ fn interleavings_of_more_messages_and_larger_codes() {
     assert_eq!(explore::<Toy<2, 2>>(2, 2, 1_000_000), 1_000_000);
     assert_eq!(explore::<Toy<4, 3>>(1, 2, 1_000_000), 1_000_000);
 }
+
+/// What only a peer sends that keeps to no rules: codewords of every kind, in every state of two epochs. Those of a kind that
+/// a state has no use for change nothing, and a state that has nothing to send or draws nothing is none the other for it.
+#[test]
+fn a43_codewords_of_another_kind_change_nothing() {
+    let mut keys = Vec::new();
+    let mut world = World::<Toy<4, 3>>::start();
+    let mut states = HashSet::new();
+    while world.keyed.iter().any(|keyed| *keyed < 2) {
+        for side in 0..2 {
+            let before = &world.sides[side];
+            states.insert(mem::discriminant(&world.side(side)));
+            let epoch = world.side(side).epoch().unwrap();
+            for kind in kinds() {
+                let word = Codeword { index: 1, chunk: [7; 32] };
+                let codewords = Codewords { kind, words: [word].into_iter().collect() };
+                let mut braid = world.side(side);
+                if braid.wants(epoch, Some(&codewords)) {
+                    continue;
+                }
+                assert!(braid.receive(epoch, Some(&codewords)).is_none());
+                assert_eq!(&postcard::to_allocvec(&braid).unwrap(), before, "{kind:?}");
+            }
+            // Randomness is used where it is asked for, and nowhere else; without it, nothing is sent there.
+            let mut braid = world.side(side);
+            let samples = braid.samples().is_some();
+            let randomness = (!samples).then(|| Secret::new([9; 64]));
+            let mut place = None;
+            assert!(braid.send(randomness, Room { count: 1, place: &mut place }).is_none());
+            let (mut other, mut words) = (world.side(side), None);
+            assert!(other.send(None, Room { count: 1, place: &mut words }).is_none());
+            assert_eq!(postcard::to_allocvec(&braid).unwrap(), postcard::to_allocvec(&other).unwrap());
+            assert!(!samples || (words.is_none() && &postcard::to_allocvec(&other).unwrap() == before));
+        }
+        for side in 0..2 {
+            let message = world.send(side, &mut keys);
+            states.insert(mem::discriminant(&world.side(side)));
+            world.deliver(1 - side, &message, &mut keys);
+        }
+    }
+    assert!(states.len() >= 9, "{}", states.len());
+}

@@ -1,7 +1,5 @@
 //! What SQLite says, in terms of [`StoreError`].
 
-use std::{error, fmt};
-
 use rusqlite::{
     Error, ErrorCode,
     ffi::{SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_SHMSIZE},
@@ -34,20 +32,7 @@ pub(super) fn store_error(error: Error) -> StoreError {
     }
 }
 
-/// A row that no release has written.
-#[derive(Debug)]
-pub(super) struct Damage;
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a row of a store")
-    }
-}
-
-impl error::Error for Damage {}
-
-impl From<Damage> for Error {
-    fn from(damage: Damage) -> Self {
-        Self::FromSqlConversionFailure(0, Type::Integer, Box::new(damage))
-    }
+/// A row that no release has written, as an error of the statement that has read it.
+pub(super) fn damaged_row() -> Error {
+    Error::FromSqlConversionFailure(0, Type::Integer, "not a row of a store".into())
 }

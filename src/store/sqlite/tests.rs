@@ -223,3 +223,28 @@ fn a_commit_is_on_the_disk_before_it_returns() {
     assert_eq!((mode.as_str(), setting("synchronous"), setting("fullfsync")), ("wal", 2, 1));
     assert_eq!((setting("secure_delete"), setting("page_size")), (1, 8192));
 }
+
+/// By what a caller can do about it, whatever SQLite calls it.
+#[test]
+fn what_sqlite_says_is_told_apart() {
+    use StoreError as S;
+    use rusqlite::{Error, ffi};
+    let error = |code| store_error(Error::SqliteFailure(ffi::Error::new(code), None));
+    for code in [ffi::SQLITE_BUSY, ffi::SQLITE_BUSY_SNAPSHOT, ffi::SQLITE_LOCKED] {
+        assert!(matches!(error(code), S::Busy), "{code}");
+    }
+    for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+        assert!(matches!(error(code), S::Full), "{code}");
+    }
+    for code in [ffi::SQLITE_READONLY, ffi::SQLITE_READONLY_DBMOVED] {
+        assert!(matches!(error(code), S::ReadOnly), "{code}");
+    }
+    for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_IOERR_CORRUPTFS] {
+        assert!(matches!(error(code), S::Damaged), "{code}");
+    }
+    for code in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_NOMEM, ffi::SQLITE_CANTOPEN] {
+        assert!(matches!(error(code), S::Other(_)), "{code}");
+    }
+    assert!(matches!(store_error(problem::damaged_row()), S::Damaged));
+    assert!(matches!(store_error(Error::InvalidQuery), S::Other(_)), "not of the file");
+}
