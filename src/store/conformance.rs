@@ -266,7 +266,7 @@ fn carries_out_large_sets(store: &mut impl Store) {
     for half in all(Expected::Absent, 1, &[1; 100]).chunks(150) {
         store.commit(half).expect("150 new records");
     }
-    assert_eq!(names(store, 8), records, "records of one set stand in its order, behind those of the set before");
+    assert_eq!(names(store, 8), records, "records do not stand in the order of their sets");
     store.commit(&all(Expected::Version(1), 2, &[2; 100])).expect("300 changed records");
     assert!(everything(store, 8).iter().all(|record| record.version == 2 && record.value == [2; 100]));
     let deletes: Vec<Change> = records.iter().map(|record| delete(*record, Expected::Version(2))).collect();
