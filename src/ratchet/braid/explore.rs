@@ -316,11 +316,11 @@ fn a43_codewords_of_another_kind_change_nothing() {
     for every in [[1, 1], [1, 3], [3, 1]] {
         let (mut keys, mut world) = (Vec::new(), World::<Toy<4, 3>>::start());
         for step in 0..100 {
-            for side in 0..2 {
+            for (side, every) in every.into_iter().enumerate() {
                 states.insert(mem::discriminant(&world.side(side)));
                 ignores_what_it_has_no_use_for(&world, side);
                 let message = world.send(side, &mut keys);
-                if step % every[side] == 0 {
+                if step % every == 0 {
                     world.deliver(1 - side, &message, &mut keys);
                 }
             }
