@@ -303,6 +303,7 @@ mod unix {
             fs::{MetadataExt, PermissionsExt},
             process::CommandExt,
         },
+        process::ExitStatus,
     };
 
     use super::*;
@@ -322,7 +323,46 @@ mod unix {
         }
     }
 
-    /// Root may write everything, so another process tries it, as nobody if we are root.
+    /// Root may write everything, so another process tries it, as nobody if we are root. None if that cannot be.
+    fn in_another_process(directory: &Directory, executable: &Path, path: &Path) -> Option<ExitStatus> {
+        let variables = [("SUBROSA_TEST_STORE", path.as_os_str())];
+        let mut child = again(executable, "unix::child_that_cannot_write", &variables);
+        if directory.0.metadata().unwrap().uid() == 0 {
+            child.uid(65534).gid(65534);
+        }
+        match child.status() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                eprintln!("skipped: this process may not start others as another user");
+                None
+            }
+            status => Some(status.unwrap()),
+        }
+    }
+
+    /// Copied after a crash to where it may be written, but not the index of the log that has to be made.
+    #[test]
+    fn a_log_where_no_index_can_be_made_is_read_only() {
+        let directory = Directory::new();
+        let executable = directory.0.join("test");
+        fs::copy(env::current_exe().unwrap(), &executable).unwrap();
+        let inner = directory.0.join("inner");
+        fs::create_dir(&inner).unwrap();
+        let (path, log) = (inner.join("store.db"), inner.join("store.db-wal"));
+        let mut store = SqliteStore::open(directory.store()).unwrap();
+        store.commit(&[put(id(1, 0), Expected::Absent, 0, &value(0))]).unwrap();
+        fs::copy(directory.store(), &path).unwrap();
+        fs::copy(directory.0.join("store.db-wal"), &log).unwrap();
+        drop(store);
+        set_mode(&path, 0o666);
+        set_mode(&log, 0o666);
+        set_mode(&inner, 0o555);
+        let status = in_another_process(&directory, &executable, &path);
+        set_mode(&inner, 0o755);
+        let Some(status) = status else { return };
+        assert!(status.success());
+        read_all(&path, 1).unwrap();
+    }
+
     #[test]
     fn what_cannot_be_written_is_read_only() {
         let directory = Directory::new();
@@ -339,20 +379,9 @@ mod unix {
                 set_mode(&path, mode);
             }
             set_mode(&inner, of_directory);
-            let variables = [("SUBROSA_TEST_STORE", path.as_os_str())];
-            let mut child = again(&executable, "unix::child_that_cannot_write", &variables);
-            if directory.0.metadata().unwrap().uid() == 0 {
-                child.uid(65534).gid(65534);
-            }
-            let status = match child.status() {
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    eprintln!("skipped: this process may not start others as another user");
-                    set_mode(&inner, 0o755);
-                    return;
-                }
-                status => status.unwrap(),
-            };
+            let status = in_another_process(&directory, &executable, &path);
             set_mode(&inner, 0o755);
+            let Some(status) = status else { return };
             assert!(status.success(), "file {file:?} in a directory {of_directory}");
             if file.is_some() {
                 set_mode(&path, 0o600);
