@@ -310,7 +310,7 @@ fn interleavings_of_more_messages_and_larger_codes() {
 /// What only a peer sends that keeps to no rules: codewords of every kind, in every state. Those of a kind that a state has
 /// no use for change nothing. Nor does randomness where none is drawn; and where some is, nothing is sent without.
 #[test]
-fn a43_codewords_of_another_kind_change_nothing() {
+fn a39_codewords_of_another_kind_change_nothing() {
     let mut states = HashSet::new();
     // Which of the messages of each side arrive.
     for every in [[1, 1], [1, 3], [3, 1]] {
