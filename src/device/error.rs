@@ -299,6 +299,11 @@ impl std::error::Error for DeviceError {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::BTreeSet,
+        error::{self, Error as _},
+    };
+
     use super::*;
 
     /// What the second cell of a row says of the message, in the table that documents an error.
@@ -309,6 +314,66 @@ mod tests {
         // Of two rows of one error the first one is of all of it.
         let mut found = cells.filter(|(errors, _)| errors.contains(&link)).map(|(_, what)| what);
         found.next().unwrap_or_default()
+    }
+
+    /// But for errors of messages.
+    fn one_of_each() -> Vec<DeviceError> {
+        use DeviceError as D;
+        vec![
+            D::Missing(Missing::default()),
+            D::NeedsHint,
+            D::Refused(Refusal::Forged),
+            D::TooManyStrangers,
+            D::Blocked,
+            D::UnknownUser,
+            D::UnknownDevice,
+            D::Unreachable,
+            D::NoRootKey,
+            D::CertificateExpired,
+            D::Unlinked,
+            D::BadLink,
+            D::TooManyDevices,
+            D::TooManySessions,
+            D::BadBackup,
+            D::NoDevice,
+            D::Occupied,
+            D::LinkBegun,
+            D::WrongKey,
+            D::Damaged,
+            D::UnsupportedVersion,
+            D::ContentTooLong,
+            D::OutOfMemory,
+            D::NoRandomness,
+            D::Store(StoreError::Full),
+        ]
+    }
+
+    /// What is printed of an error is of that error alone, and what caused it comes next.
+    #[test]
+    fn errors_say_what_they_are_and_why() {
+        use DeviceError as D;
+        use Refusal as R;
+        // The first refusal is one of those already.
+        let refusals = [
+            R::Expired,
+            R::Older,
+            R::Forked,
+            R::NotInList,
+            R::OtherRecipient,
+            R::OtherUsersDevice,
+            R::NotYetValid,
+        ];
+        let mut all = one_of_each();
+        all.push(D::Message(Error::Malformed));
+        all.extend(refusals.map(D::Refused));
+        let texts: BTreeSet<String> = all.iter().map(D::to_string).collect();
+        assert_eq!(texts.len(), all.len(), "{texts:?}");
+        assert!(texts.iter().all(|text| text.len() > 4), "{texts:?}");
+
+        let fire = D::Store(StoreError::Other("the disk is on fire".into()));
+        let cause = fire.source().and_then(error::Error::source);
+        assert!(cause.is_some_and(|cause| cause.to_string().contains("fire")));
+        assert!(D::Message(Error::Malformed).source().is_some() && D::Blocked.source().is_none());
     }
 
     /// What is not the fault of the message is not said of it, nor of a record that it is damaged: it would be dropped.
@@ -365,34 +430,7 @@ mod tests {
         assert_eq!((kept, dropped), (12, 11));
 
         let of_devices = include_str!("error.rs");
-        let all = [
-            D::Missing(Missing::default()),
-            D::NeedsHint,
-            D::Refused(Refusal::Forged),
-            D::TooManyStrangers,
-            D::Blocked,
-            D::UnknownUser,
-            D::UnknownDevice,
-            D::Unreachable,
-            D::NoRootKey,
-            D::CertificateExpired,
-            D::Unlinked,
-            D::BadLink,
-            D::TooManyDevices,
-            D::TooManySessions,
-            D::BadBackup,
-            D::NoDevice,
-            D::Occupied,
-            D::LinkBegun,
-            D::WrongKey,
-            D::Damaged,
-            D::UnsupportedVersion,
-            D::ContentTooLong,
-            D::OutOfMemory,
-            D::NoRandomness,
-            D::Store(StoreError::Full),
-        ];
-        for error in all {
+        for error in one_of_each() {
             let name = format!("{error:?}");
             let name = name.split(['(', ' ']).next().unwrap_or_default();
             let what = row(of_devices, name);
