@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::world::{DAY, Phone, Server, TestClock, events, link, texts};
+use common::world::{DAY, Phone, Server, TestClock, events, link, table::PEERS, texts};
 use subrosa::{
     AttachmentDescriptor, BackupLock, BundleOutcome, Device, DeviceError, Draft, Error, Event, Incoming,
     Link, MAX_MESSAGE_LEN, MAX_THUMBNAIL_LEN, MessageId, Padding, RecoveryKey, Refusal, Settings, Trust,
@@ -26,9 +26,6 @@ fn two() -> (World, Phone, Phone) {
     let bob = Phone::new(&clock, &mut server);
     (World { clock, server }, alice, bob)
 }
-
-/// Number of the table of other devices (section 21 of `docs/SPEC.md`).
-const PEERS: u8 = 6;
 
 /// Alice and Bob have exchanged messages.
 fn acquainted() -> (World, Phone, Phone) {

@@ -9,7 +9,11 @@
 
 mod common;
 
-use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, texts};
+use common::world::{
+    DAY, Phone, Server, TestClock, TestStore, events, link,
+    table::{COLD, INBOX, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
+    texts,
+};
 use subrosa::{
     BackupLock, Device, DeviceError, Draft, Error, Event, Link, Received, RecoveryKey, Refusal, Settings,
     Trust,
@@ -555,9 +559,6 @@ fn a46_strangers_are_capped_and_friends_get_through() {
     }
 }
 
-/// Number of the table of what may be asked for (`docs/SPEC.md` does not say: it is nobody else's).
-const RESEND: u8 = 13;
-
 /// A new device under a stolen root key asks for what was sent to the old one.
 #[test]
 fn a44_nothing_old_is_sent_to_a_new_device() {
@@ -630,11 +631,6 @@ fn a_wrong_key_and_damaged_records_are_told_apart() {
 /// Who can write the store, but does not have its key, puts one record in another's place.
 #[test]
 fn records_do_not_swap() {
-    const USERS: u8 = 5;
-    const PEERS: u8 = 6;
-    const SESSIONS: u8 = 7;
-    const OUTBOX: u8 = 11;
-    const INBOX: u8 = 12;
     let (mut world, mut alice, mut bob) = acquainted();
     let mut carol = Phone::new(&world.clock, &mut world.server);
     carol.say(&mut world.server, &alice.user(), "me, too");
@@ -680,7 +676,6 @@ fn records_do_not_swap() {
 /// one of the others writes. Its message brings the list; or names it, if it is known to have been here.
 #[test]
 fn an_older_list_put_back_lets_a_removed_device_in_until_another_one_writes() {
-    const USERS: u8 = 5;
     for was_confirmed in [false, true] {
         let (mut world, mut alice, mut bob) = acquainted();
         let (a, b, address) = (alice.user(), bob.user(), alice.address());
@@ -727,8 +722,6 @@ fn an_older_list_put_back_lets_a_removed_device_in_until_another_one_writes() {
 /// Sessions alone are put back: as after a restored backup they heal.
 #[test]
 fn older_sessions_put_back_heal() {
-    const SESSIONS: u8 = 7;
-    const COLD: u8 = 8;
     let (mut world, mut alice, mut bob) = acquainted();
     let snapshot = alice.store.snapshot();
     for round in 0..3 {

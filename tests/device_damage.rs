@@ -10,19 +10,12 @@
 
 mod common;
 
-use common::world::{DAY, Fail, Phone, Server, TestClock, TestStore, events, link, texts};
+use common::world::{
+    DAY, Fail, Phone, Server, TestClock, TestStore, events, link,
+    table::{BUNDLES, COLD, INBOX, LINKS, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
+    texts,
+};
 use subrosa::{BackupLock, DeviceError, Event, Link, RecoveryKey, Trust};
-
-// Numbers of tables, of section 21 of `docs/SPEC.md`.
-const USERS: u8 = 5;
-const PEERS: u8 = 6;
-const SESSIONS: u8 = 7;
-const COLD: u8 = 8;
-const BUNDLES: u8 = 10;
-const OUTBOX: u8 = 11;
-const INBOX: u8 = 12;
-const RESEND: u8 = 13;
-const LINKS: u8 = 14;
 
 struct World {
     clock: TestClock,

@@ -11,7 +11,7 @@ mod common;
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
-use common::world::{Fail, Phone, Server, TestClock, TestStore, link, texts};
+use common::world::{Fail, Phone, Server, TestClock, TestStore, link, table::RESEND, texts};
 use subrosa::{
     Device, DeviceError, Draft, Error, Event, Incoming, MessageId, Outgoing, Received, Settings,
     store::{Change, Record, RecordId, Store, StoreError},
@@ -188,9 +188,6 @@ fn a17_every_call_of_the_store_fails_once() {
         }
     }
 }
-
-/// Number of the table of what may be asked for.
-const RESEND: u8 = 13;
 
 /// What is kept is many records, and goes in more commits than the setting: it goes, wherever the app is stopped.
 #[test]

@@ -9,11 +9,8 @@
 
 mod common;
 
-use common::world::{DAY, Phone, Server, TestClock, events, texts};
+use common::world::{DAY, Phone, Server, TestClock, events, table::RESEND, texts};
 use subrosa::Event;
-
-/// Number of the table of what may be asked for.
-const RESEND: u8 = 13;
 
 fn acquainted() -> (TestClock, Server, Phone, Phone) {
     let (clock, mut server) = (TestClock::default(), Server::default());

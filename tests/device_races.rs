@@ -15,7 +15,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::world::{Phone, Server, TestClock, TestStore, texts};
+use common::world::{
+    Phone, Server, TestClock, TestStore,
+    table::{HANDSHAKES, RESEND},
+    texts,
+};
 use subrosa::{
     Device, DeviceError, Error, Event, Incoming, Trust,
     store::{Action, Change, Expected, Record, RecordId, Store, StoreError},
@@ -40,9 +44,6 @@ impl Shared {
         Self { store: store.clone(), busy: Rc::default(), after_list: After::default(), after_read }
     }
 }
-
-/// Number of the table of handshakes (section 21 of `docs/SPEC.md`).
-const HANDSHAKES: u8 = 9;
 
 fn act(after: &After) {
     let act = after.lock().unwrap().take();
@@ -245,9 +246,6 @@ fn a18_a_first_message_for_two_processes_is_a_duplicate() {
     let again = second.receive(&message, None);
     assert!(matches!(again, Err(DeviceError::Message(Error::Duplicate))), "{again:?}");
 }
-
-/// Number of the table of what may be asked for.
-const RESEND: u8 = 13;
 
 /// What is old is deleted in pages. Another process deletes one of a page that this one has listed.
 #[test]

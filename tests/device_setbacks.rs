@@ -10,14 +10,12 @@
 
 mod common;
 
-use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link};
+use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, table::BUNDLES};
 use subrosa::{
     BackupLock, BundleOutcome, Device, DeviceError, Error, Event, Link, RecoveryKey, Refusal, Trust,
 };
 
 const YEAR: u64 = 365 * DAY;
-const BUNDLES: u8 = 10;
-
 /// Each with a clock of their own: Alice and Bob have exchanged messages.
 fn acquainted() -> (Server, Phone, Phone) {
     let mut server = Server::default();

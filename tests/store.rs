@@ -31,6 +31,12 @@ fn memory_store_conforms() {
 /// Where the parameters of a passphrase are, and how they are laid out: version | salt 16 | memory | passes | lanes | commitment.
 const PARAMETERS: RecordId = RecordId { table: 0, name: [0; 16] };
 
+fn parameters(store: &MemoryStore) -> Record {
+    let record = store.read(&PARAMETERS).unwrap().unwrap();
+    assert!(record.version >> 63 == 0, "no store need take it");
+    record
+}
+
 fn overwrite(store: &mut MemoryStore, value: Vec<u8>) {
     let action = Action::Put { version: 9, value };
     store.commit(&[Change { id: PARAMETERS, expected: Expected::Anything, action }]).unwrap();
@@ -40,18 +46,17 @@ fn overwrite(store: &mut MemoryStore, value: Vec<u8>) {
 fn a_passphrase_gives_one_key_in_one_store() {
     let mut store = MemoryStore::new();
     let key = StorageKey::from_passphrase(&mut store, "correct horse").unwrap().to_bytes();
-    let record = store.read(&PARAMETERS).unwrap().unwrap();
-    assert!(record.version >> 63 == 0, "no store need take it");
+    let record = parameters(&store);
     for passphrase in ["correct horsf", "correct horse ", "Correct horse", ""] {
         let result = StorageKey::from_passphrase(&mut store, passphrase);
         assert!(matches!(result, Err(UnlockError::WrongPassphrase)), "{passphrase}: {result:?}");
     }
     assert_eq!(StorageKey::from_passphrase(&mut store, "correct horse").unwrap().to_bytes(), key);
-    assert_eq!(store.read(&PARAMETERS).unwrap().unwrap(), record);
+    assert_eq!(parameters(&store), record);
     assert!(!record.value.windows(32).any(|window| window == key), "the key is stored in the clear");
     let mut other = MemoryStore::new();
     assert_ne!(StorageKey::from_passphrase(&mut other, "correct horse").unwrap().to_bytes(), key);
-    assert!(other.read(&PARAMETERS).unwrap().unwrap().version >> 63 == 0, "no store need take it");
+    parameters(&other);
 }
 
 /// Both make the record; the one who comes second takes the first one's.
@@ -63,7 +68,7 @@ fn a_passphrase_set_twice_at_once_gives_one_key() {
         [(); 2].map(|()| scope.spawn(unlock)).map(|thread| thread.join().unwrap())
     });
     assert_eq!(keys[0], keys[1]);
-    assert!(store.read(&PARAMETERS).unwrap().unwrap().version >> 63 == 0, "no store need take it");
+    parameters(&store);
 }
 
 /// A store that cannot be read, and one that cannot be written.
@@ -99,7 +104,7 @@ fn a_passphrase_is_set_when_the_store_has_it() {
 fn a45_altered_parameters_give_no_key() {
     let mut store = MemoryStore::new();
     StorageKey::from_passphrase(&mut store, "passphrase").unwrap();
-    let value = store.read(&PARAMETERS).unwrap().unwrap().value;
+    let value = parameters(&store).value;
     assert_eq!(value.len(), 1 + 28 + 32);
     // Where, and with what: the salt, less memory, fewer passes, another lane, the commitment.
     for (position, mask) in
@@ -134,7 +139,7 @@ fn a45_altered_parameters_give_no_key() {
 fn a45_absurd_parameters_cost_nothing() {
     let mut store = MemoryStore::new();
     StorageKey::from_passphrase(&mut store, "passphrase").unwrap();
-    let value = store.read(&PARAMETERS).unwrap().unwrap().value;
+    let value = parameters(&store).value;
     let began = Instant::now();
     for (position, number) in
         [(17, u32::MAX), (17, 1 << 21), (17, 8), (21, u32::MAX), (21, 0), (25, u32::MAX), (25, 0)]

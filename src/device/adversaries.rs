@@ -3,6 +3,7 @@
 mod edges;
 mod put_back;
 mod rare;
+mod silence;
 
 use std::sync::{
     Arc,
@@ -11,6 +12,7 @@ use std::sync::{
 
 use super::{
     content::{Body, Claim, Content, Meaning, Place, StreamId, Text},
+    records::Suspicion,
     *,
 };
 use crate::{
@@ -18,8 +20,6 @@ use crate::{
     roster::{Certificate, Payload, RootKey, claim},
     store::{MemoryStore, Record, StoreError},
 };
-
-mod silence;
 
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 24 * 60 * 60;
@@ -140,6 +140,24 @@ fn say(from: &mut D, others: &mut [&mut D], to: &UserId, text: &[u8]) {
         other.receive(&out.bytes, None).unwrap();
         from.sent([out.id]).unwrap();
     }
+}
+
+/// Two who have answered each other.
+fn two(clock: &Clock) -> (D, D) {
+    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (a, b) = (alice.user(), bob.user());
+    say(&mut alice, &mut [&mut bob], &b, b"hello");
+    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    (alice, bob)
+}
+
+fn suspicion(of: &mut D, device: DeviceId) -> Suspicion {
+    of.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().suspicion)).unwrap()
+}
+
+/// What looks like a message of a session, and is of none.
+fn garbage() -> Vec<u8> {
+    [&[0x21][..], &[7; 340]].concat()
 }
 
 fn link(device: &mut D, clock: &Clock) -> D {
@@ -334,10 +352,8 @@ fn a_batch_ends_when_the_store_is_full() {
 #[test]
 fn an_error_is_not_believed_when_the_store_cannot_confirm_it() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
     say(&mut alice, &mut [&mut bob], &b, b"how are you?");
     let mut extension = Device::open(bob.vault.store.clone(), clock.config()).unwrap();
     for _ in 0..3 {
@@ -423,10 +439,8 @@ fn a43_a_healing_that_cannot_be_does_not_stop_messages() {
 #[test]
 fn what_a_blocked_user_sent_stays_dropped() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
     bob.set_trust(&a, Trust::Blocked).unwrap();
     say(&mut alice, &mut [&mut bob], &b, b"unheard");
     bob.set_trust(&a, Trust::Unverified).unwrap();
@@ -521,8 +535,7 @@ fn a46_a_contact_has_no_more_than_so_many_sessions() {
     // What is said to be of hers, and is garbage, takes no more than reading those.
     let mut bob = Device::open(bob.vault.store.clone(), clock.config()).unwrap();
     let before = bob.vault.store.reads.load(Relaxed);
-    let garbage = [&[0x21][..], &[7; 340]].concat();
-    assert!(bob.receive(&garbage, Some(mallory.0.user_id())).is_err());
+    assert!(bob.receive(&garbage(), Some(mallory.0.user_id())).is_err());
     let reads = bob.vault.store.reads.load(Relaxed) - before;
     // Two halves, once to try it and once for the index, where only the cold one is read; devices, users.
     assert!(reads <= 64 * 3 + 20, "{reads}");
@@ -538,10 +551,8 @@ fn a46_a_contact_has_no_more_than_so_many_sessions() {
 #[test]
 fn the_index_keeps_no_keys_that_sessions_do_not_have() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
     let early = alice.send(&b, b"in the first chain").unwrap().remove(0).bytes;
     bob.receive(&early, None).unwrap();
     assert_eq!(bob.index.opens(&early), (true, 1));
@@ -562,10 +573,8 @@ fn the_index_keeps_no_keys_that_sessions_do_not_have() {
 #[test]
 fn a_session_that_is_found_broken_is_given_up() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
     say(&mut alice, &mut [&mut bob], &b, b"in a new chain");
     // Alice's disk is put back later: two messages under one number, and one under the next, which can be read.
     let before = alice.vault.store.copy();
@@ -599,8 +608,7 @@ fn a_session_that_is_found_broken_is_given_up() {
     );
     assert!(is_shown(&bob.receive(&third.bytes, None)));
     assert_eq!(active(&mut bob).unwrap(), sent_on);
-    let suspicion = bob.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().suspicion)).unwrap();
-    assert_eq!(suspicion, records::Suspicion::None, "it says nothing about the one that is sent on");
+    assert_eq!(suspicion(&mut bob, device), Suspicion::None, "it says nothing about the one that is sent on");
 }
 
 /// A server gives out a first message once more when its session is gone, and says whose it is.
@@ -620,18 +628,15 @@ fn a43_a_first_message_that_comes_again_marks_nothing() {
     .unwrap();
     let again = bob.receive(&first, Some(&a));
     assert!(matches!(again, Err(DeviceError::Message(crate::Error::Duplicate))), "{again:?}");
-    let suspicion = bob.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().suspicion)).unwrap();
-    assert_eq!(suspicion, records::Suspicion::None);
+    assert_eq!(suspicion(&mut bob, device), Suspicion::None);
 }
 
 /// A server keeps a message of a session back until that has been replaced.
 #[test]
 fn a43_a_hoarded_message_does_not_bring_back_what_was_given_up() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
     let hoarded = bob.send(&a, b"late").unwrap().remove(0);
     let mut garbage = bob.send(&a, b"altered on the way").unwrap().remove(0).bytes;
     garbage[9] ^= 1;

@@ -14,6 +14,20 @@ use subrosa::{
     store::{Action, Change, Expected, Record, RecordId, Store, StoreError},
 };
 
+/// Numbers of the tables of a device's store (section 21 of `docs/SPEC.md`).
+pub mod table {
+    pub const USERS: u8 = 5;
+    pub const PEERS: u8 = 6;
+    pub const SESSIONS: u8 = 7;
+    pub const COLD: u8 = 8;
+    pub const HANDSHAKES: u8 = 9;
+    pub const BUNDLES: u8 = 10;
+    pub const OUTBOX: u8 = 11;
+    pub const INBOX: u8 = 12;
+    pub const RESEND: u8 = 13;
+    pub const LINKS: u8 = 14;
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
 pub struct TestClock(Arc<AtomicU64>);

@@ -1,20 +1,7 @@
 //! Counts, times and words at their edges, and what comes once more.
 
 use super::*;
-use crate::{device::records::Suspicion, roster::PAYLOAD_LEN};
-
-/// Two who have answered each other.
-fn two(clock: &Clock) -> (D, D) {
-    let (mut alice, mut bob) = (clock.device(), clock.device());
-    let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
-    (alice, bob)
-}
-
-fn suspicion(of: &mut D, device: DeviceId) -> Suspicion {
-    of.run(|work, _, _| Ok(work.peer(&device)?.get().unwrap().suspicion)).unwrap()
-}
+use crate::roster::PAYLOAD_LEN;
 
 fn suspect(of: &mut D, device: DeviceId, suspicion: Suspicion) {
     of.run(|work, _, _| {
@@ -40,7 +27,7 @@ fn a46_the_index_opens_what_has_changed() {
     let clock = Clock::new();
     let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    let garbage = [&[0x21][..], &[7; 340]].concat();
+    let garbage = garbage();
     let reads = |bob: &mut D| {
         let before = bob.vault.store.reads.load(Relaxed);
         bob.receive(&garbage, None).unwrap_err();
@@ -70,7 +57,7 @@ fn a05_what_was_read_is_known_when_its_keys_are_gone() {
     let second = alice.send(&b, b"without one").unwrap().remove(0).bytes;
     // Another process looks where it would belong, and does not see what comes of it.
     let mut stale = Device::open(bob.vault.store.clone(), clock.config()).unwrap();
-    let garbage = [&[0x21][..], &[7; 340]].concat();
+    let garbage = garbage();
     stale.receive(&garbage, None).unwrap_err();
     bob.receive(&second, None).unwrap();
     let turns = |alice: &mut D, bob: &mut D, count| {

@@ -58,11 +58,8 @@ fn trust_of_a_later_release_is_not_understood() {
 /// After 2^32 messages.
 #[test]
 fn a_stream_without_numbers_is_followed_by_another() {
-    let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
-    let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    let (mut alice, mut bob) = two(&Clock::new());
+    let b = bob.user();
     let device = bob.address().device;
     let before = alice
         .run(|work, _, _| {
@@ -86,10 +83,8 @@ fn a_stream_without_numbers_is_followed_by_another() {
 #[test]
 fn nothing_is_answered_before_its_time() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
-    let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
+    let (mut alice, bob) = two(&clock);
+    let b = bob.user();
     let device = bob.address().device;
     // By the number of what is in the outbox, and was not sent to the server.
     alice.send(&b, b"lost").unwrap();

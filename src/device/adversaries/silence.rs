@@ -121,10 +121,8 @@ fn whom_another_own_device_has_written_to_is_no_stranger() {
 #[test]
 fn what_is_not_to_be_kept_is_not_sent_again() {
     let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
+    let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hi");
     let lost = alice.send(&b, b"lost").unwrap();
     alice.sent([lost[0].id]).unwrap();
     say(&mut alice, &mut [&mut bob], &b, b"arrives");
