@@ -7,8 +7,8 @@
 //! cargo run --manifest-path tests/mutants/Cargo.toml -- [--alone] [--alive] [--seconds N] [parts of names...]
 //! ```
 //! What no question can be asked in, as the compiler evaluates it, is built alone, with `--alone`: half a minute each.
-//! With `--alive` only those that nothing had killed before, and have no reason; with `--seconds` tests end after so many for each mutant. What nothing kills has to be in `survivors.txt`, beside this
-//! crate's manifest, with a reason.
+//! With `--alive` only those are run that nothing had killed before, and that have no reason; with `--seconds` tests end after
+//! so many for each mutant. What nothing kills has to be in `survivors.txt`, beside this crate's manifest, with a reason.
 
 mod build;
 mod place;
