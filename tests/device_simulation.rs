@@ -242,15 +242,5 @@ fn what_is_lost_is_reported_and_everybody_is_heard_in_the_end() {
 
 #[test]
 fn a16_disks_are_put_back_and_everybody_is_heard_in_the_end() {
-    simulate(1_000..1_001, true);
-    simulate(1_002..1_000 + SEEDS, true);
-}
-
-/// Known to fail in one of seven runs: two devices of one user are put back so that each sends on a session that the other one cannot
-/// read. One sees it by `PeerRolledBack`, of a session that it does not send on itself, so that it begins none anew; the other one
-/// only reads `UnknownSession`.
-#[test]
-#[ignore = "fails: SECURITY.md names it as a limitation"]
-fn a16_two_that_were_put_back_find_each_other() {
-    (0..20).for_each(|_| simulate(1_001..1_002, true));
+    simulate(1_000..1_000 + SEEDS, true);
 }

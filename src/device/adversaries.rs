@@ -609,6 +609,15 @@ fn a_session_that_is_found_broken_is_given_up() {
     assert!(is_shown(&bob.receive(&third.bytes, None)));
     assert_eq!(active(&mut bob).unwrap(), sent_on);
     assert_eq!(suspicion(&mut bob, device), Suspicion::None, "it says nothing about the one that is sent on");
+    // Or was Alice's disk put back to before that one was begun? An hour later she would send on it if she had it.
+    let mut rolled_back_after = |seconds| {
+        clock.advance(seconds);
+        bob.receive(&twice.bytes, None).unwrap_err();
+        suspicion(&mut bob, device)
+    };
+    assert_eq!(rolled_back_after(3_599), Suspicion::None);
+    assert_eq!(rolled_back_after(1), Suspicion::Broken);
+    assert_eq!(active(&mut bob).unwrap(), sent_on, "until there is another");
 }
 
 /// A server gives out a first message once more when its session is gone, and says whose it is.

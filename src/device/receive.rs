@@ -133,7 +133,7 @@ impl<S: Store> Work<'_, S> {
                 // Otherwise the header has authenticated, and it is the way that has damaged the rest. Were that a mark,
                 // who damages a message on purpose would see by the bundle that is fetched whose it was.
                 if matches!(error, Error::TooFarAhead | Error::PeerRolledBack) {
-                    self.give_up(device, session)?;
+                    self.give_up(context, device, session)?;
                 }
                 Ok(Some(Outcome::Refused(error.into())))
             }

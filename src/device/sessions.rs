@@ -29,6 +29,8 @@ const MAX_HEALINGS: usize = 2;
 const HEALING_PERIOD: u64 = 24 * 60 * 60;
 /// Seconds after which a session that nobody has answered is taken for lost.
 const UNANSWERED: u64 = 7 * 24 * 60 * 60;
+/// Seconds in which a device may still send on an older session than the one that was begun since: its messages are late.
+const SUCCESSION: u64 = 60 * 60;
 /// How many sessions with one device are kept, and how many with all devices of one user: what a message that is said to be
 /// theirs is tried in, and what they take of the sessions that others' are looked for among.
 const MAX_SESSIONS: usize = 40;
@@ -162,10 +164,17 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
-    /// A session is broken: it is not sent on again, or not any longer than until it is replaced.
-    pub(super) fn give_up(&mut self, device: &DeviceId, session: &SessionId) -> Result<(), DeviceError> {
+    /// A session is broken: it is not sent on again, or not any longer than until it is replaced. So is the one that is sent
+    /// on if it is another, and not new: a peer who still sends on the broken one does not have it any more.
+    pub(super) fn give_up(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+        session: &SessionId,
+    ) -> Result<(), DeviceError> {
         let Some(peer) = self.peer(device)?.change() else { return Ok(()) };
-        if peer.sessions.first().is_some_and(|active| active.id == *session) {
+        let is_over = |active: &SessionEntry| active.began.is_over(SUCCESSION, context.now);
+        if peer.sessions.first().is_some_and(|active| active.id == *session || is_over(active)) {
             peer.suspicion = Suspicion::Broken;
         }
         peer.sessions.iter_mut().filter(|entry| entry.id == *session).for_each(|entry| entry.given_up = true);
