@@ -12,10 +12,12 @@ mod common;
 
 use common::world::{
     DAY, Fail, Phone, Server, TestClock, TestStore, events, link,
-    table::{BUNDLES, COLD, INBOX, LINKS, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
+    table::{
+        BUNDLES, COLD, IDENTITY, INBOX, LINKS, ME, OUTBOX, PEERS, PREKEYS, PUBLISHED, RESEND, SESSIONS, USERS,
+    },
     texts,
 };
-use subrosa::{BackupLock, DeviceError, Event, Link, RecoveryKey, Trust};
+use subrosa::{BackupLock, Device, DeviceError, Event, Link, RecoveryKey, Trust};
 
 struct World {
     clock: TestClock,
@@ -313,4 +315,57 @@ fn a_session_of_a_later_release_is_not_passed_over() {
     version.values().for_each(|record| alice.store.repair(record));
     alice.restart();
     assert_eq!(texts(&alice.device.receive(&message, None).unwrap()), ["for later"]);
+}
+
+/// Of what has to be uploaded nothing is known any more: it is shown again.
+#[test]
+fn a_damaged_note_of_what_is_published_is_cleared() {
+    let (mut world, mut alice, _) = acquainted();
+    assert!(!alice.device.maintain().unwrap().publish);
+    damage(&mut alice, PUBLISHED);
+    assert!(matches!(alice.device.publication(0), Err(DeviceError::Damaged)));
+    let tasks = alice.device.maintain().unwrap();
+    assert_eq!((tasks.damaged, tasks.publish), (1, true));
+    alice.publish(&mut world.server);
+    let tasks = alice.device.maintain().unwrap();
+    assert_eq!((tasks.damaged, tasks.publish), (0, false));
+    let mut carol = Phone::new(&world.clock, &mut world.server);
+    carol.say(&mut world.server, &alice.user(), "hello");
+    assert_eq!(alice.texts(&mut world.server), ["hello"]);
+}
+
+/// New prekeys would not be those that the server has: who writes to these would write to nobody. It is said instead, and
+/// conversations go on.
+#[test]
+fn damaged_prekeys_are_not_made_anew() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut carol = Phone::new(&world.clock, &mut world.server);
+    let first = carol.try_say(&mut world.server, &alice.user(), "hello").unwrap().remove(0);
+    damage(&mut alice, PREKEYS);
+    let before = alice.store.records();
+    assert!(matches!(alice.device.receive(&first.bytes, None), Err(DeviceError::Damaged)));
+    assert!(matches!(alice.device.publication(0), Err(DeviceError::Damaged)));
+    assert!(matches!(alice.device.maintain(), Err(DeviceError::Damaged)));
+    assert!(alice.store.records() == before);
+    alice.say(&mut world.server, &bob.user(), "one");
+    bob.say(&mut world.server, &alice.user(), "two");
+    assert_eq!(
+        (bob.texts(&mut world.server), alice.texts(&mut world.server)),
+        (vec!["one".into()], vec!["two".into()])
+    );
+}
+
+/// Not even for another user's.
+#[test]
+fn a_device_that_does_not_know_who_it_is_does_not_open() {
+    for table in [ME, IDENTITY] {
+        let (world, alice, _) = acquainted();
+        alice.store.damage(table, |value| value[30] ^= 1);
+        let before = alice.store.records();
+        let opened = Device::open(alice.store.clone(), world.clock.config());
+        assert!(matches!(opened, Err(DeviceError::Damaged)), "{opened:?}");
+        let created = Device::create(alice.store.clone(), world.clock.config());
+        assert!(matches!(created, Err(DeviceError::Occupied)), "{created:?}");
+        assert!(alice.store.records() == before);
+    }
 }

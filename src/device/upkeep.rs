@@ -9,8 +9,8 @@ use super::{
     opening::{KEY_CHECK, check_key},
     queue,
     records::{
-        BundleRecord, Fetched, HandshakeRecord, InboxRecord, Me, OutboxRecord, PeerRecord, ResendRecord,
-        Standing, Stored, UserRecord,
+        BundleRecord, Fetched, HandshakeRecord, InboxRecord, Me, OutboxRecord, PeerRecord, Published,
+        ResendRecord, Standing, Stored, UserRecord,
     },
     resend::RESEND_PERIOD,
     work::{FETCHED, ONLY, Work},
@@ -212,6 +212,7 @@ impl<S: Store> Device<S> {
         damaged += self.sweep(|_: &InboxRecord| false)?;
         damaged += self.sweep(|_: &OutboxRecord| false)?;
         damaged += self.sweep(|_: &HandshakeRecord| false)?;
+        damaged += self.sweep(|_: &Published| false)?;
         damaged += self.sweep(|_: &UserRecord| false)?;
         let mut waiting = Vec::new();
         damaged += self.sweep(|peer: &PeerRecord| {

@@ -16,6 +16,10 @@ use subrosa::{
 
 /// Numbers of the tables of a device's store (section 21 of `docs/SPEC.md`).
 pub mod table {
+    pub const ME: u8 = 1;
+    pub const IDENTITY: u8 = 2;
+    pub const PREKEYS: u8 = 3;
+    pub const PUBLISHED: u8 = 4;
     pub const USERS: u8 = 5;
     pub const PEERS: u8 = 6;
     pub const SESSIONS: u8 = 7;
