@@ -247,7 +247,7 @@ fn established_with_rng(rng: &mut ChaCha20Rng) -> [Session; 2] {
     let [initiator, responder] = [(); 2].map(|()| IdentityKeyPair::generate_with_rng(rng));
     let mut prekeys = PreKeys::generate_with_rng(&responder, 1, now, rng);
     let bundle = prekeys.bundle().verify(now).unwrap();
-    let mut alice = Session::initiate_with_rng(&initiator, &bundle, &[], rng).unwrap();
+    let mut alice = Session::initiate_with_rng(&initiator, bundle, &[], rng).unwrap();
     let first = alice.encrypt_with_rng(b"first", rng).unwrap();
     let mut bob = Session::accept_with_rng(&responder, &mut prekeys, &first, rng).unwrap().session;
     let answer = bob.encrypt_with_rng(b"answer", rng).unwrap();

@@ -181,7 +181,7 @@ fn main() -> Result<(), Error> {
     let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
     let mut prekeys = PreKeys::generate(&bob, 1, UnixTime::now());
     let bundle = PreKeyBundle::from_bytes(&prekeys.bundle().to_bytes())?.verify(UnixTime::now())?;
-    let mut alice = Side::new(Session::initiate(&alice, &bundle)?, true);
+    let mut alice = Side::new(Session::initiate(&alice, bundle)?, true);
     let first = alice.encrypt("Alice's no. 1", draw()?, draw()?)?;
     let (session, _) = Session::accept(&bob, &mut prekeys, &first)?;
     let mut sides = [alice, Side::new(session, true)];

@@ -24,7 +24,7 @@ fn main() -> Result<(), Error> {
     assert_eq!(bundle.identity_key(), bob.identity_key());
 
     // From here on: one session on each side, and messages that are bytes for any transport.
-    let mut alice_session = Session::initiate(&alice, &bundle)?;
+    let mut alice_session = Session::initiate(&alice, bundle)?;
     let first = alice_session.encrypt(b"Hello Bob!")?;
     println!("Alice sends {} bytes, the first message, which carries the handshake", first.len());
 

@@ -54,7 +54,7 @@
 //!     // Alice checks the bundle, and that its key is Bob's: she compares it with what he shows her.
 //!     let bundle = PreKeyBundle::from_bytes(&from_server)?.verify(UnixTime::now())?;
 //!     assert_eq!(bundle.identity_key(), bob.identity_key());
-//!     let mut to_bob = Session::initiate(&alice, &bundle)?;
+//!     let mut to_bob = Session::initiate(&alice, bundle)?;
 //!     let message = to_bob.encrypt(b"Meet me under the rose.")?; // bytes for any transport
 //!
 //!     // Bob learns who wrote from the message itself, and answers.
@@ -173,8 +173,8 @@
 //! # let now = subrosa::UnixTime::now();
 //! # let [alice, bob, mallory] = std::array::from_fn(|_| IdentityKeyPair::generate());
 //! # let mut prekeys = PreKeys::generate(&bob, 2, now);
-//! # let mut to_bob = Session::initiate(&alice, &prekeys.bundle().verify(now)?)?;
-//! # let mut of_mallory = Session::initiate(&mallory, &prekeys.bundle().verify(now)?)?;
+//! # let mut to_bob = Session::initiate(&alice, prekeys.bundle().verify(now)?)?;
+//! # let mut of_mallory = Session::initiate(&mallory, prekeys.bundle().verify(now)?)?;
 //! # let mut sessions = Vec::new();
 //! # let a = *alice.identity_key();
 //! # assert_eq!(receive(&bob, &mut prekeys, &mut sessions, &to_bob.encrypt(b"1")?)?, (a, b"1".to_vec()));

@@ -87,8 +87,8 @@ impl Session {
     /// Starts a session with the owner of a bundle. Nothing is sent by this: the first message carries the
     /// handshake, and so does every further one until the first reply has been decrypted.
     ///
-    /// One bundle with a one-time prekey makes one session: the recipient refuses the messages of a second one from it
-    /// ([`Error::UnknownPreKey`]). Whether the bundle has expired was checked by
+    /// It uses the bundle up: one with a one-time prekey makes one session, and the recipient refuses the messages of a
+    /// second one from it ([`Error::UnknownPreKey`]). Whether the bundle has expired was checked by
     /// [`verify`](crate::PreKeyBundle::verify) and is not checked here, so verify it when you use it, and don't keep it.
     /// That its identity key is the right one is for the caller to have compared.
     ///
@@ -98,7 +98,7 @@ impl Session {
     /// # Errors
     /// [`Error::InvalidKey`] if a key of the bundle is of small order, [`Error::NoRandomness`].
     #[cfg(feature = "std")]
-    pub fn initiate(identity: &IdentityKeyPair, bundle: &VerifiedBundle) -> Result<Self, Error> {
+    pub fn initiate(identity: &IdentityKeyPair, bundle: VerifiedBundle) -> Result<Self, Error> {
         Self::initiate_with_payload(identity, bundle, &[])
     }
 
@@ -110,10 +110,10 @@ impl Session {
     #[cfg(feature = "std")]
     pub fn initiate_with_payload(
         identity: &IdentityKeyPair,
-        bundle: &VerifiedBundle,
+        bundle: VerifiedBundle,
         payload: &[u8],
     ) -> Result<Self, Error> {
-        Self::try_initiate(identity, bundle, payload, &mut rand::rngs::SysRng)
+        Self::try_initiate(identity, &bundle, payload, &mut rand::rngs::SysRng)
     }
 
     /// [`Self::initiate_with_payload`] with a generator of the caller's.
@@ -122,11 +122,11 @@ impl Session {
     /// [`Error::InvalidKey`], [`Error::PayloadTooLong`].
     pub fn initiate_with_rng(
         identity: &IdentityKeyPair,
-        bundle: &VerifiedBundle,
+        bundle: VerifiedBundle,
         payload: &[u8],
         rng: &mut impl CryptoRng,
     ) -> Result<Self, Error> {
-        Self::try_initiate(identity, bundle, payload, rng)
+        Self::try_initiate(identity, &bundle, payload, rng)
     }
 
     /// Accepts a session from a peer's initial message, and decrypts the message. Afterwards `prekeys` has

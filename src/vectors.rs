@@ -131,7 +131,7 @@ impl Script {
             let bundle = PreKeyBundle::from_bytes(&script.bundles[peer]).unwrap();
             let bundle = bundle.verify(script.now).unwrap();
             let person = script.people.get_mut(who).unwrap();
-            let session = Session::initiate_with_rng(&person.identity, &bundle, payload, &mut script.rng);
+            let session = Session::initiate_with_rng(&person.identity, bundle, payload, &mut script.rng);
             let session = person.session.insert(session.unwrap());
             let id = hex::encode(session.id().to_bytes());
             Vec::from([

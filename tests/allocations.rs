@@ -76,5 +76,7 @@ fn a_conversation_takes_little_of_the_heap() {
         }
     });
     let each = used.count_total / (4 * COUNT as u64);
-    assert!(each <= 6, "{each} allocations for an encryption or a decryption");
+    // AWS-LC's keys are boxed.
+    let most = if cfg!(feature = "aws-lc-rs") { 8 } else { 6 };
+    assert!(each <= most, "{each} allocations for an encryption or a decryption");
 }

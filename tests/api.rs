@@ -41,13 +41,13 @@ assert_not_impl_any!(Config: Clone, Copy, Display, Serialize, PartialEq);
 assert_impl_all!(Device<MemoryStore>: Send, Debug);
 assert_impl_all!(DeviceError: std::error::Error, Send, Sync);
 assert_impl_all!(StoreError: std::error::Error, Send, Sync);
-// What was verified stays verified: it cannot be read in from outside.
-assert_not_impl_any!(VerifiedBundle: DeserializeOwned);
+// What was verified stays verified: it cannot be read in from outside. And it is good for one session.
+assert_not_impl_any!(VerifiedBundle: DeserializeOwned, Clone);
 assert_impl_all!(IdentityKeyPair: Send, Sync, Debug);
 assert_impl_all!(PreKeys: Send, Sync, Debug);
 assert_impl_all!(Session: Send, Sync, Debug);
 assert_impl_all!(Error: std::error::Error, Send, Sync, Copy);
-assert_impl_all!(VerifiedBundle: Clone, Send, Sync, Debug);
+assert_impl_all!(VerifiedBundle: Send, Sync, Debug);
 assert_impl_all!(UnixTime: Serialize, DeserializeOwned, Ord);
 assert_impl_all!(Padding: Serialize, DeserializeOwned, Default);
 assert_impl_all!(SessionId: Serialize, DeserializeOwned, Ord, Display);

@@ -132,7 +132,7 @@ fn a06_the_app_sees_that_no_one_time_prekey_was_used() {
     for expected in [true, false, false] {
         let bundle = pair.bundle();
         assert_eq!(bundle.has_one_time_prekey(), expected);
-        let mut alice = Session::initiate(&pair.alice, &bundle).unwrap();
+        let mut alice = Session::initiate(&pair.alice, bundle).unwrap();
         let message = alice.encrypt(b"").unwrap();
         let (bob, _) = Session::accept(&pair.bob, &mut pair.prekeys, &message).unwrap();
         assert_eq!((alice.used_one_time_prekey(), bob.used_one_time_prekey()), (expected, expected));
@@ -417,7 +417,7 @@ fn a14_nothing_can_be_stripped() {
     let classical = [&bundle[..98], &bundle[98 + 1568..]].concat();
     assert!(PreKeyBundle::from_bytes(&classical).is_err());
 
-    let mut alice = Session::initiate(&pair.alice, &stripped).unwrap();
+    let mut alice = Session::initiate(&pair.alice, stripped).unwrap();
     let message = alice.encrypt(b"").unwrap();
     let mut refused =
         |bytes: &[u8]| Session::accept(&pair.bob, &mut pair.prekeys, bytes).expect_err("refused");
@@ -632,7 +632,7 @@ fn a32_prekey_ids_do_not_repeat_after_a_restore() {
         .collect();
     // The one made after the backup is unknown to the restored device, and is not taken for another.
     for (bundle, expected) in bundles.into_iter().zip([None, Some(Error::UnknownPreKey)]) {
-        let mut session = Session::initiate(&pair.alice, &bundle.verify(NOW).unwrap()).unwrap();
+        let mut session = Session::initiate(&pair.alice, bundle.verify(NOW).unwrap()).unwrap();
         let message = session.encrypt(b"").unwrap();
         assert_eq!(Session::accept(&pair.bob, &mut restored, &message).err(), expected);
     }
@@ -897,7 +897,7 @@ fn a46_one_time_prekeys_are_not_affected_by_last_resort_ones() {
         let message = pair.initiate().encrypt(b"stranger").unwrap();
         assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
     }
-    let mut friend = Session::initiate(&pair.alice, &with_one_time).unwrap();
+    let mut friend = Session::initiate(&pair.alice, with_one_time).unwrap();
     let message = friend.encrypt(b"friend").unwrap();
     assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
 }
@@ -914,7 +914,8 @@ fn a26_nothing_secret_is_printed() {
     let key = StorageKey::generate_with_rng(&mut replay);
     let bundle = prekeys.bundle();
     let verified = bundle.clone().verify(NOW).unwrap();
-    let mut session = Session::initiate_with_payload(&identity, &verified, b"a secret payload").unwrap();
+    let used = bundle.clone().verify(NOW).unwrap();
+    let mut session = Session::initiate_with_payload(&identity, used, b"a secret payload").unwrap();
     let message = session.encrypt(b"a secret text").unwrap();
     let accepted = Session::accept_with_payload(&identity, &mut prekeys, &message).unwrap();
     let text = format!(

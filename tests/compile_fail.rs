@@ -18,6 +18,7 @@ mod compile_fail {
     mod attachment_after_its_end;
     mod attachment_printed;
     mod bundle_believed;
+    mod bundle_twice;
     mod bundle_unverified;
     mod identity_cloned;
     mod identity_printed;

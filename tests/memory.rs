@@ -111,7 +111,7 @@ fn act(steps: &[Value]) -> HashMap<&str, Person> {
                 let identity = person.identity.as_ref().unwrap();
                 let mut payload = masked(&step["payload"]);
                 payload.iter_mut().for_each(|byte| *byte ^= MASK);
-                let bundle = bundle.as_ref().unwrap();
+                let bundle = bundle.take().unwrap();
                 person.session =
                     Some(Session::initiate_with_rng(identity, bundle, &payload, &mut rng).unwrap());
                 wipe(&mut payload);

@@ -63,7 +63,7 @@ pub fn a_conversation() {
     let bob = IdentityKeyPair::open(&key, &bob.seal(&key)).unwrap();
     prekeys = PreKeys::open(&key, &prekeys.seal(&key)).unwrap();
 
-    let session = Session::initiate_with_rng(&alice, &bundle, b"payload", rng).unwrap();
+    let session = Session::initiate_with_rng(&alice, bundle, b"payload", rng).unwrap();
     let mut a = Side::new(session, 2);
     let sent = [(); 4].map(|()| a.send(b"from Alice"));
     let cut = &sent[0][..sent[0].len() - 300];

@@ -50,7 +50,7 @@ fn a_first_message_has_nothing_of_its_sender() {
     let known = [&public[0][..], &public[1], &payload, text];
     let mut first = || {
         let bundle = pair.bundle();
-        let mut session = Session::initiate_with_rng(&pair.alice, &bundle, &payload, &mut pair.rng).unwrap();
+        let mut session = Session::initiate_with_rng(&pair.alice, bundle, &payload, &mut pair.rng).unwrap();
         [(); 2].map(|()| session.encrypt_with_rng(text, &mut pair.rng).unwrap())
     };
     let (one, other) = (first(), first());
@@ -148,7 +148,7 @@ fn no_byte_of_an_established_message_is_likelier_than_another() {
     let mut rng = common::seeded(3);
     let bundle: PreKeyBundle = pair.prekeys.bundle();
     let bundle = bundle.verify(NOW).unwrap();
-    let mut alice = Session::initiate_with_rng(&pair.alice, &bundle, &[], &mut rng).unwrap();
+    let mut alice = Session::initiate_with_rng(&pair.alice, bundle, &[], &mut rng).unwrap();
     let first = alice.encrypt_with_rng(b"first", &mut rng).unwrap();
     let accepted = Session::accept_with_rng(&pair.bob, &mut pair.prekeys, &first, &mut rng).unwrap();
     let mut sides = [accepted.session, alice];

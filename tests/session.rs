@@ -33,7 +33,7 @@ fn both_learn_who_the_other_is_and_get_the_payload() {
     let mut pair = Pair::new(2, 1);
     let bundle = pair.bundle();
     let payload = [0xc5; MAX_PAYLOAD_LEN];
-    let mut alice = Session::initiate_with_payload(&pair.alice, &bundle, &payload).unwrap();
+    let mut alice = Session::initiate_with_payload(&pair.alice, bundle, &payload).unwrap();
     assert_eq!(alice.peer_identity(), pair.bob.identity_key());
     let message = alice.encrypt(b"hello").unwrap();
     let accepted = Session::accept_with_payload(&pair.bob, &mut pair.prekeys, &message).unwrap();
@@ -42,7 +42,8 @@ fn both_learn_who_the_other_is_and_get_the_payload() {
     assert_eq!(accepted.content, b"hello");
 
     let long = [0; MAX_PAYLOAD_LEN + 1];
-    let refused = Session::initiate_with_payload(&pair.alice, &bundle, &long);
+    let bundle = pair.bundle();
+    let refused = Session::initiate_with_payload(&pair.alice, bundle, &long);
     assert_eq!(refused.err(), Some(Error::PayloadTooLong));
 }
 
@@ -100,10 +101,10 @@ fn simultaneous_initiation_converges() {
         let people: [IdentityKeyPair; 2] =
             std::array::from_fn(|_| IdentityKeyPair::generate_with_rng(&mut rng));
         let mut prekeys = people.each_ref().map(|who| PreKeys::generate_with_rng(who, 1, NOW, &mut rng));
-        let bundles = prekeys.each_mut().map(|keys| keys.bundle().verify(NOW).unwrap());
+        let [of_first, of_second] = prekeys.each_mut().map(|keys| keys.bundle().verify(NOW).unwrap());
         let mut own = [
-            Session::initiate_with_rng(&people[0], &bundles[1], &[], &mut rng).unwrap(),
-            Session::initiate_with_rng(&people[1], &bundles[0], &[], &mut rng).unwrap(),
+            Session::initiate_with_rng(&people[0], of_second, &[], &mut rng).unwrap(),
+            Session::initiate_with_rng(&people[1], of_first, &[], &mut rng).unwrap(),
         ];
         let first = own.each_mut().map(|session| session.encrypt(b"at once").unwrap());
         let mut other = [
@@ -151,7 +152,7 @@ impl Side {
 
     fn initiate(&mut self, peer: &mut Self, rng: &mut ChaCha20Rng) {
         let bundle = peer.prekeys.bundle().verify(NOW).unwrap();
-        self.sessions.push(Session::initiate_with_rng(&self.identity, &bundle, &[], rng).unwrap());
+        self.sessions.push(Session::initiate_with_rng(&self.identity, bundle, &[], rng).unwrap());
     }
 
     fn receive(&mut self, message: &[u8], rng: &mut ChaCha20Rng) -> (IdentityKey, Vec<u8>) {
@@ -390,7 +391,7 @@ fn sizes() {
 
     // The hot state at its largest: with the handshake part, a payload of full length in it.
     let bundle = pair.prekeys.bundle().verify(NOW).unwrap();
-    let mut largest = Session::initiate_with_payload(&pair.alice, &bundle, &[0; 512]).unwrap();
+    let mut largest = Session::initiate_with_payload(&pair.alice, bundle, &[0; 512]).unwrap();
     largest.encrypt(b"first").unwrap();
     let hot = largest.seal_hot(&storage_key()).len();
     assert!(hot <= 4_096, "sealed hot state of {hot} bytes");
@@ -478,8 +479,10 @@ fn a_clock_once_ahead_does_not_stop_rotation() {
     // Whoever took it did so under such a clock.
     let bundle = pair.prekeys.bundle();
     assert_eq!(bundle.clone().verify(NOW).err(), Some(Error::NotYetValid));
-    let bundle = bundle.verify(after(4_000)).unwrap();
-    let under_way = [(); 2].map(|()| Session::initiate(&pair.alice, &bundle).unwrap().encrypt(b"").unwrap());
+    let under_way = [bundle.clone(), bundle].map(|bundle| {
+        let bundle = bundle.verify(after(4_000)).unwrap();
+        Session::initiate(&pair.alice, bundle).unwrap().encrypt(b"").unwrap()
+    });
     assert!(pair.prekeys.rotation_due(NOW));
     pair.prekeys.rotate(&pair.bob, NOW).unwrap();
     assert!(!pair.prekeys.rotation_due(after(6)));
@@ -494,8 +497,8 @@ fn a_clock_once_ahead_does_not_stop_rotation() {
 #[test]
 fn sixteen_signed_prekeys_are_kept() {
     let mut pair = Pair::new(23, 0);
-    let bundle = pair.bundle();
-    let under_way = [(); 2].map(|()| Session::initiate(&pair.alice, &bundle).unwrap().encrypt(b"").unwrap());
+    let under_way = [pair.bundle(), pair.bundle()]
+        .map(|bundle| Session::initiate(&pair.alice, bundle).unwrap().encrypt(b"").unwrap());
     for _ in 0..15 {
         pair.prekeys.rotate(&pair.bob, NOW).unwrap();
     }
@@ -524,7 +527,7 @@ fn one_time_prekeys_are_handed_out_once_and_refilled() {
     assert_eq!(prekeys.not_handed_out(), 2);
     let bundle =
         PreKeyBundle::new(*pair.bob.identity_key(), prekeys.signed_prekey(), uploaded.into_iter().next());
-    let mut alice = Session::initiate(&pair.alice, &bundle.verify(NOW).unwrap()).unwrap();
+    let mut alice = Session::initiate(&pair.alice, bundle.verify(NOW).unwrap()).unwrap();
     let message = alice.encrypt(b"hello").unwrap();
     assert!(Session::accept(&pair.bob, &mut prekeys, &message).is_ok());
     assert_eq!(pair.prekeys.refill(&pair.alice, 1), Err(Error::WrongIdentity));
@@ -577,8 +580,9 @@ fn prekeys_are_hedged() {
 fn a_broken_generator_alone_does_not_repeat_keys() {
     let mut pair = Pair::new(12, 3);
     let carol = IdentityKeyPair::generate();
-    let bundles = [pair.bundle(), pair.bundle()];
-    let ephemeral = |who: &IdentityKeyPair, bundle| {
+    let bundles = [pair.prekeys.bundle(), pair.prekeys.bundle()];
+    let ephemeral = |who: &IdentityKeyPair, bundle: &PreKeyBundle| {
+        let bundle = bundle.clone().verify(NOW).unwrap();
         let mut session = Session::initiate_with_rng(who, bundle, &[], &mut Zeros).unwrap();
         session.encrypt_with_rng(b"", &mut Zeros).unwrap()[18..50].to_vec()
     };

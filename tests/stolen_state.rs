@@ -36,7 +36,7 @@ impl Stolen {
 }
 
 /// A first message to a bundle, and its session.
-fn first(pair: &mut Pair, bundle: &VerifiedBundle) -> (Session, Vec<u8>) {
+fn first(pair: &mut Pair, bundle: VerifiedBundle) -> (Session, Vec<u8>) {
     let mut session = Session::initiate_with_rng(&pair.alice, bundle, &[], &mut pair.rng).unwrap();
     let message = session.encrypt(b"first").unwrap();
     (session, message)
@@ -47,10 +47,10 @@ fn stolen_prekeys_read_first_messages() {
     let mut pair = Pair::new(1, 3);
     // Received before the theft, with a one-time prekey; and one that is under way.
     let bundle = pair.bundle();
-    let (_, received) = first(&mut pair, &bundle);
+    let (_, received) = first(&mut pair, bundle);
     Session::accept(&pair.bob, &mut pair.prekeys, &received).unwrap();
     let bundle = pair.bundle();
-    let (mut alice, under_way) = first(&mut pair, &bundle);
+    let (mut alice, under_way) = first(&mut pair, bundle);
     let to_be_handed_out = pair.bundle();
     let last_resort = pair.bundle();
     assert!(!last_resort.has_one_time_prekey());
@@ -70,13 +70,13 @@ fn stolen_prekeys_read_first_messages() {
 
     // To come: with a stolen one-time prekey, and with none; not with one that was made since.
     for bundle in [to_be_handed_out, last_resort] {
-        let (_, message) = first(&mut pair, &bundle);
+        let (_, message) = first(&mut pair, bundle);
         assert!(stolen.reads(&message).is_ok());
         assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
     }
     pair.prekeys.refill(&pair.bob, 1).unwrap();
     let bundle = pair.bundle();
-    let (_, message) = first(&mut pair, &bundle);
+    let (_, message) = first(&mut pair, bundle);
     assert_eq!(stolen.reads(&message).err(), Some(Error::UnknownPreKey));
     assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
     // Nor with a signed prekey that was made since, of a rotation or of new prekeys.
@@ -84,7 +84,7 @@ fn stolen_prekeys_read_first_messages() {
     pair.prekeys.rotate(&pair.bob, later).unwrap();
     for _ in 0..2 {
         let bundle = pair.prekeys.bundle().verify(later).unwrap();
-        let (_, message) = first(&mut pair, &bundle);
+        let (_, message) = first(&mut pair, bundle);
         assert_eq!(stolen.reads(&message).err(), Some(Error::UnknownPreKey));
         assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
         pair.prekeys = PreKeys::generate(&pair.bob, 0, later);

@@ -72,7 +72,7 @@ fn replay(path: &Path) -> usize {
                 let bundle = bundle.verify(now).unwrap();
                 let identity = person.identity.as_ref().unwrap();
                 let payload = bytes(step, "payload");
-                let session = Session::initiate_with_rng(identity, &bundle, &payload, &mut rng).unwrap();
+                let session = Session::initiate_with_rng(identity, bundle, &payload, &mut rng).unwrap();
                 assert_eq!(session.id().to_bytes()[..], bytes(step, "session_id"), "{place}");
                 person.session = Some(session);
             }

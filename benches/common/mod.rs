@@ -42,7 +42,7 @@ impl Responder {
 /// What an initiator does with a bundle: checks it, starts a session, encrypts the first message.
 pub(crate) fn initiate(identity: &IdentityKeyPair, bundle: &[u8], now: UnixTime) -> (Session, Vec<u8>) {
     let bundle = PreKeyBundle::from_bytes(bundle).unwrap().verify(now).unwrap();
-    let mut session = Session::initiate(identity, &bundle).unwrap();
+    let mut session = Session::initiate(identity, bundle).unwrap();
     let message = session.encrypt(content(256)).unwrap();
     (session, message)
 }

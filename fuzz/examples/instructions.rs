@@ -205,7 +205,7 @@ impl Responder {
     /// What an initiator does.
     fn initiated(&mut self, initiator: &IdentityKeyPair) -> Result<(Session, Vec<u8>), Error> {
         let bundle = PreKeyBundle::from_bytes(&self.bundle)?.verify(NOW)?;
-        let mut session = Session::initiate_with_rng(initiator, &bundle, &[], &mut self.rng)?;
+        let mut session = Session::initiate_with_rng(initiator, bundle, &[], &mut self.rng)?;
         let message = session.encrypt_with_rng(&[0x5a; 256], &mut self.rng)?;
         Ok((session, message))
     }

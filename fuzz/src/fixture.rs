@@ -88,9 +88,8 @@ impl Fixture {
         let last_resort = PreKeyBundle::new(*bob.identity_key(), prekeys.signed_prekey(), None);
         let sealed_prekeys = prekeys.seal(&key);
 
-        let mut initiate = |bundle: VerifiedBundle, payload: &[u8]| {
-            Session::initiate_with_rng(&alice, &bundle, payload, rng)
-        };
+        let mut initiate =
+            |bundle: VerifiedBundle, payload: &[u8]| Session::initiate_with_rng(&alice, bundle, payload, rng);
         let mut a = initiate(with_one_time.clone().verify(NOW)?, b"")?;
         let mut other = initiate(last_resort.clone().verify(NOW)?, b"certificate")?;
         let beginning = a.seal(&key);

@@ -205,7 +205,7 @@ impl Root {
         let certificate = Certificate::issue(&self.0, &key, claim, list);
         let payload = Payload { certificate, recipient: victim.user() }.to_bytes();
         let bundle = bundle_of(victim).verify(UnixTime::from_secs(NOW)).unwrap();
-        Session::initiate_with_payload(identity, &bundle, &payload).unwrap()
+        Session::initiate_with_payload(identity, bundle, &payload).unwrap()
     }
 }
 
@@ -474,7 +474,7 @@ fn without_a_hint_a_limited_number_of_sessions_is_tried() {
     let (mut alice, mut bob) = (clock.device(), clock.device());
     let (a, b) = (alice.user(), bob.user());
     let bundle = bundle_of(&mut clock.device()).verify(clock.now()).unwrap();
-    let session = Session::initiate(&bob.identity, &bundle).unwrap();
+    let session = Session::initiate(&bob.identity, bundle).unwrap();
     let changes: Vec<_> = (0..4_096u64)
         .map(|number| {
             let id = bob.vault.id(Table::Sessions, &number.to_be_bytes());
@@ -590,7 +590,7 @@ fn a_session_that_is_found_broken_is_given_up() {
         let bundle = PreKeyBundle::from_bytes(&bundle)?.verify(context.now)?;
         let address = Address { user: a, device };
         let key = *bundle.identity_key();
-        work.begin(context, &address, &key, &bundle)?;
+        work.begin(context, &address, &key, bundle)?;
         // As if it were that the other one may take over again.
         let peer = work.peer(&device)?.change().unwrap();
         peer.sessions.iter_mut().for_each(|entry| entry.given_up = false);

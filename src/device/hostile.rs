@@ -50,7 +50,7 @@ impl Liar {
         let one_time = publication.one_time_prekeys.into_iter().next();
         let bundle = PreKeyBundle::new(publication.identity_key, publication.signed_prekey, one_time);
         let bundle = bundle.verify(NOW).unwrap();
-        Session::initiate_with_payload(&self.identity, &bundle, payload).unwrap()
+        Session::initiate_with_payload(&self.identity, bundle, payload).unwrap()
     }
 
     /// What the victim makes of a first message with this payload.

@@ -145,9 +145,9 @@ impl<S: Store> Work<'_, S> {
         let mut answers = Vec::new();
         let mut reached: BTreeMap<UserId, Vec<(DeviceId, bool)>> = BTreeMap::new();
         for (address, key, route) in routes {
-            let now = match &route {
+            let now = match route {
                 Route::Session => true,
-                Route::Begin(bundle) => self.begin_if_possible(context, &address, &key, bundle)?,
+                Route::Begin(bundle) => self.begin_if_possible(context, &address, &key, *bundle)?,
                 Route::Later => {
                     self.peer_or_new(&address, &key)?;
                     false
@@ -299,7 +299,7 @@ impl<S: Store> Work<'_, S> {
         context: &Context<'_>,
         address: &Address,
         key: &IdentityKey,
-        bundle: &VerifiedBundle,
+        bundle: VerifiedBundle,
     ) -> Result<bool, DeviceError> {
         match self.begin(context, address, key, bundle) {
             Err(DeviceError::Message(_)) => {

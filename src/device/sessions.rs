@@ -43,7 +43,7 @@ impl<S: Store> Work<'_, S> {
         context: &Context<'_>,
         address: &Address,
         key: &IdentityKey,
-        bundle: &VerifiedBundle,
+        bundle: VerifiedBundle,
     ) -> Result<(), DeviceError> {
         let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
         if out_of_force(me.certificate.expires(), context.now).is_some() {

@@ -187,7 +187,7 @@ mod tests {
     fn a36_incarnations_of_many_sessions_are_known() {
         let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
         let bundle = PreKeys::generate(&bob, 0, NOW).bundle().verify(NOW).unwrap();
-        let session = Session::initiate(&alice, &bundle).unwrap();
+        let session = Session::initiate(&alice, bundle).unwrap();
         let mut vault = Vault::new(MemoryStore::new(), StorageKey::from_bytes(&[7; 32]));
         let id = |number: usize| {
             let mut name = [0; 16];

@@ -22,7 +22,7 @@ use crate::{
 /// ```compile_fail,E0308
 /// # use subrosa::{Error, IdentityKeyPair, PreKeyBundle, Session};
 /// fn careless(me: &IdentityKeyPair, fetched: &[u8]) -> Result<Session, Error> {
-///     Session::initiate(me, &PreKeyBundle::from_bytes(fetched)?)
+///     Session::initiate(me, PreKeyBundle::from_bytes(fetched)?)
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +125,9 @@ serde_by_bytes!(PreKeyBundle);
 /// It belongs to its [`identity_key`](Self::identity_key). Whose key that is, [`verify`](PreKeyBundle::verify) cannot
 /// know: compare it.
 ///
-/// With a one-time prekey it is good for one session.
-#[derive(Clone, Debug)]
+/// It is good for one session, as its one-time prekey is: [`Session::initiate`](crate::Session::initiate) takes it, and
+/// there are no copies of it.
+#[derive(Debug)]
 pub struct VerifiedBundle(PreKeyBundle);
 
 impl VerifiedBundle {

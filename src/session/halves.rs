@@ -43,7 +43,7 @@ fn the_cold_half_changes_when_it_says_so_and_else_never() {
         let key = StorageKey::from_bytes(&[seed as u8; 32]);
         let (alice, bob) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
         let mut prekeys = PreKeys::generate(&bob, 1, NOW);
-        let mut first = Session::initiate(&alice, &prekeys.bundle().verify(NOW).unwrap()).unwrap();
+        let mut first = Session::initiate(&alice, prekeys.bundle().verify(NOW).unwrap()).unwrap();
         let message = first.encrypt(b"first").unwrap();
         let (second, _) = Session::accept(&bob, &mut prekeys, &message).unwrap();
         let mut sides = [Stored::new(first, &key), Stored::new(second, &key)];

@@ -35,7 +35,7 @@ impl Pair {
 
     fn initiate(&mut self) -> Session {
         let bundle = self.bundle();
-        Session::initiate(&self.alice, &bundle).unwrap()
+        Session::initiate(&self.alice, bundle).unwrap()
     }
 
     fn established(&mut self) -> (Session, Session) {
@@ -155,11 +155,9 @@ fn a46_a_full_replay_record_stops_last_resort_initiations_alone() {
     let key = StorageKey::from_bytes(&[1; 32]);
     let (mut friend, mut with_friend) = pair.established();
     pair.prekeys.refill(&pair.bob, 1).unwrap();
-    let with_one_time = pair.bundle();
-    let last_resort = pair.bundle();
-    assert!(with_one_time.has_one_time_prekey() && !last_resort.has_one_time_prekey());
+    let [with_one_time, last_resort] = [pair.prekeys.bundle(), pair.prekeys.bundle()];
     // As strangers would do, but for the handshakes.
-    let signed = last_resort.signed_prekey().id();
+    let signed = pair.prekeys.signed_prekey().id();
     for number in 1..16_384_u32 {
         let mut transcript = [0; 32];
         transcript[..4].copy_from_slice(&number.to_be_bytes());
@@ -167,7 +165,13 @@ fn a46_a_full_replay_record_stops_last_resort_initiations_alone() {
     }
     pair.prekeys = PreKeys::open(&key, &pair.prekeys.seal(&key)).unwrap();
     assert!(!pair.prekeys.rotation_due(NOW));
-    let first_of = |bundle| Session::initiate(&pair.alice, bundle).unwrap().encrypt(b"first").unwrap();
+    let first_of = |bundle: &PreKeyBundle| {
+        let bundle = bundle.clone().verify(NOW).unwrap();
+        let (one_time, mut session) =
+            (bundle.has_one_time_prekey(), Session::initiate(&pair.alice, bundle).unwrap());
+        assert_eq!(session.used_one_time_prekey(), one_time);
+        session.encrypt(b"first").unwrap()
+    };
     let (last, refused) = (first_of(&last_resort), first_of(&last_resort));
     let good = first_of(&with_one_time);
     assert!(Session::accept(&pair.bob, &mut pair.prekeys, &last).is_ok());
@@ -183,7 +187,7 @@ fn a46_a_full_replay_record_stops_last_resort_initiations_alone() {
             assert!(Session::accept(&pair.bob, &mut pair.prekeys, &good).is_ok());
             pair.prekeys.rotate(&pair.bob, NOW).unwrap();
             let anew = pair.prekeys.bundle().verify(NOW).unwrap();
-            let message = Session::initiate(&pair.alice, &anew).unwrap().encrypt(b"first").unwrap();
+            let message = Session::initiate(&pair.alice, anew).unwrap().encrypt(b"first").unwrap();
             assert!(Session::accept(&pair.bob, &mut pair.prekeys, &message).is_ok());
         }
     }
@@ -200,7 +204,7 @@ fn a01_bundle_keys_of_small_order_are_refused() {
         // Reading refuses it, and if it did not, beginning a session would.
         assert_eq!(PreKeyBundle::from_bytes(&bundle.to_bytes()).err(), Some(Error::InvalidKey));
         let bundle = bundle.verify(NOW).unwrap();
-        assert_eq!(Session::initiate(&pair.alice, &bundle).err(), Some(Error::InvalidKey));
+        assert_eq!(Session::initiate(&pair.alice, bundle).err(), Some(Error::InvalidKey));
 
         let bob = IdentityKeyPair::generate();
         let claimed = *bob.identity_key();
@@ -208,7 +212,7 @@ fn a01_bundle_keys_of_small_order_are_refused() {
         let bundle = PreKeys::generate(&bob, 1, NOW).bundle();
         assert_eq!(PreKeyBundle::from_bytes(&bundle.to_bytes()).err(), Some(Error::InvalidKey));
         let bundle = bundle.verify(NOW).unwrap();
-        assert_eq!(Session::initiate(&pair.alice, &bundle).err(), Some(Error::InvalidKey));
+        assert_eq!(Session::initiate(&pair.alice, bundle).err(), Some(Error::InvalidKey));
     }
 }
 
@@ -240,10 +244,13 @@ fn a01_a35_false_identities_are_refused() {
         mallory.claiming(victim.identity_key(), victim.identity_key().agreement()).with_binding_of(&victim),
     );
     assert_eq!(attempts.len(), 18);
-    let bundle = pair.bundle();
+    let bundle = pair.prekeys.bundle();
     let before = pair.prekeys.seal(&key);
     for mallory in attempts {
-        let message = Session::initiate(&mallory, &bundle).unwrap().encrypt(b"believe me").unwrap();
+        let message = Session::initiate(&mallory, bundle.clone().verify(NOW).unwrap())
+            .unwrap()
+            .encrypt(b"believe me")
+            .unwrap();
         let result = Session::accept(&pair.bob, &mut pair.prekeys, &message);
         assert_eq!(result.err(), Some(Error::Unauthentic));
         assert_eq!(pair.prekeys.seal(&key), before);

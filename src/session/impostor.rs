@@ -220,7 +220,7 @@ fn a_recipient_can_make_up_a_conversation() {
             let stage2 = bob.stage2(&name, &bundle.signed_prekey().id()).unwrap();
             forged(&name, &world.binding, &stage2, &bundle)
         } else {
-            Session::initiate(&world.alice, &bundle).unwrap()
+            Session::initiate(&world.alice, bundle).unwrap()
         };
         let rng = &mut bobs_randomness();
         let first = alice.encrypt(TEXTS[0]).unwrap();

@@ -99,7 +99,7 @@ impl Pair {
     /// A session of Alice's that Bob does not know of yet.
     pub fn initiate(&mut self) -> Session {
         let bundle = self.bundle();
-        Session::initiate_with_rng(&self.alice, &bundle, &[], &mut self.rng).unwrap()
+        Session::initiate_with_rng(&self.alice, bundle, &[], &mut self.rng).unwrap()
     }
 
     /// Both sides after Alice's first message.

@@ -13,7 +13,7 @@ fn in_background(app: App, bundle: VerifiedBundle) -> JoinHandle<Result<Session,
     let me = app.identity;
     #[cfg(not(test))]
     let me = app.identity.clone();
-    spawn(move || Session::initiate(&me, &bundle))
+    spawn(move || Session::initiate(&me, bundle))
 }
 
 fn main() {}

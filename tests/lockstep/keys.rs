@@ -38,7 +38,7 @@ impl World {
             noted("bundle", same(ours.verify(UnixTime::from_secs(now)), model.verify(now), |_, ()| true))?;
         let mut tapes = self.tapes(2);
         let identity = &self.people[who].identity;
-        let ours = Ours::initiate_with_rng(&identity.0, &ours, payload, &mut tapes[0]);
+        let ours = Ours::initiate_with_rng(&identity.0, ours, payload, &mut tapes[0]);
         let model = Model::initiate(&identity.1, &model, payload, &mut tapes[1]);
         alike(&tapes);
         let initiated = same(ours, model, |_, _| true);

@@ -190,7 +190,7 @@ fn pair() -> Pair {
     let mut prekeys = PreKeys::generate(&bob, 2, now);
     let mut initiate = || {
         let bundle = prekeys.bundle().verify(now).expect("a bundle of Bob's");
-        Session::initiate(&alice, &bundle).expect("a session")
+        Session::initiate(&alice, bundle).expect("a session")
     };
     let (mut alices, mut other) = (initiate(), initiate());
     let message = alices.encrypt(b"first").expect("a message");

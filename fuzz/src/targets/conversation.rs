@@ -294,7 +294,7 @@ impl World {
     fn begin_anew(&mut self) {
         let [_, last_resort] = &FIXTURE.bundles;
         let bundle = last_resort.clone().verify(NOW).expect("genuine");
-        let session = Session::initiate_with_rng(&FIXTURE.alice, &bundle, b"", &mut self.rng);
+        let session = Session::initiate_with_rng(&FIXTURE.alice, bundle, b"", &mut self.rng);
         self.alice.session = session.ok();
         self.bob.session = None;
         self.send(Side::Alice, 1);

@@ -69,7 +69,7 @@ fn prekeys(bytes: &[u8]) {
         let genuine = FIXTURE.bundles.contains(&bundle);
         if let Ok(verified) = bundle.verify(NOW) {
             assert!(genuine, "nobody has signed this");
-            let session = Session::initiate_with_rng(&FIXTURE.alice, &verified, &[], &mut rng(5));
+            let session = Session::initiate_with_rng(&FIXTURE.alice, verified, &[], &mut rng(5));
             assert!(session.is_ok());
         }
     }

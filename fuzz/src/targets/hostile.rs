@@ -220,7 +220,7 @@ static BEGINNINGS: LazyLock<[(Vec<u8>, Peer); 2]> = LazyLock::new(|| {
     let mut prekeys = Prekeys::generate(&mallory, 1, NOW.as_secs(), tape);
     let bundle = PreKeyBundle::from_bytes(&prekeys.bundle().to_bytes()).and_then(|bundle| bundle.verify(NOW));
     let bundle = bundle.expect("honest");
-    let mut session = Session::initiate_with_rng(&VICTIM.identity, &bundle, b"", rng).expect("a good bundle");
+    let mut session = Session::initiate_with_rng(&VICTIM.identity, bundle, b"", rng).expect("a good bundle");
     let first = session.encrypt_with_rng(b"first", rng).expect("room");
     let peer = Peer::accept(&mallory, &mut prekeys, &first, tape).map(|accepted| accepted.session);
     [accepted, (session.seal(&FIXTURE.key), peer.expect("honest"))]

@@ -49,8 +49,10 @@ fn record(seed: u64, one_time: u16) -> Recording {
     let rng = &mut ChaCha20Rng::seed_from_u64(seed);
     let (alice, bob) = (IdentityKeyPair::generate_with_rng(rng), IdentityKeyPair::generate_with_rng(rng));
     let mut prekeys = PreKeys::generate_with_rng(&bob, one_time, NOW, rng);
-    let bundle = prekeys.bundle().verify(NOW).unwrap();
-    let (initiated, handshake) = recorded(|| Session::initiate_with_rng(&alice, &bundle, &[], rng));
+    let unverified = prekeys.bundle();
+    let bundle = unverified.clone().verify(NOW).unwrap();
+    let used = unverified.verify(NOW).unwrap();
+    let (initiated, handshake) = recorded(|| Session::initiate_with_rng(&alice, used, &[], rng));
     let mut sides = [None, Some(initiated.unwrap())];
     let mut wire = Vec::new();
     for number in 0..200 {

@@ -129,7 +129,7 @@ impl World {
         let mut prekeys = PreKeys::generate_with_rng(&bob, 1, NOW, rng);
         let bundle = prekeys.bundle().verify(NOW).unwrap();
         let mut sides: [Side; 2] = Default::default();
-        let mut session = Session::initiate_with_rng(&alice, &bundle, &[], rng).unwrap();
+        let mut session = Session::initiate_with_rng(&alice, bundle, &[], rng).unwrap();
         session.set_padding(padding);
         sides[0].session = Some(session);
         sides[0].to_answer = true;

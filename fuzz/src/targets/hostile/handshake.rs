@@ -116,7 +116,7 @@ pub(super) fn bundle(keys: [Option<Weak>; 2], kem: [Option<(u16, u8)>; 2], not_a
     assert_eq!(read.as_ref().err().map(|error| format!("{error:?}")), expected.as_ref().err().map(name));
     let Ok(verified) = read else { return };
     assert!(UnixTime::from_secs(not_after) >= NOW);
-    let session = Session::initiate_with_rng(&FIXTURE.alice, &verified, b"", &mut rng(34));
+    let session = Session::initiate_with_rng(&FIXTURE.alice, verified, b"", &mut rng(34));
     let expected = Peer::initiate(&users::identity(12), &bundle, b"", &mut tape(700));
     assert_eq!(session.err().map(|error| format!("{error:?}")), expected.err().as_ref().map(name));
 }
