@@ -1,19 +1,11 @@
 //! What goes wrong in ordinary lives: clocks that are wrong, devices in drawers, linkings given up, backups put back. None
 //! of it lasts.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
 
-mod common;
-
-use common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, table::BUNDLES};
 use subrosa::{
     BackupLock, BundleOutcome, Device, DeviceError, Error, Event, Link, RecoveryKey, Refusal, Trust,
 };
+
+use crate::common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, table::BUNDLES};
 
 const YEAR: u64 = 365 * DAY;
 /// Each with a clock of their own: Alice and Bob have exchanged messages.

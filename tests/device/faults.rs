@@ -1,21 +1,13 @@
 //! Every single call of the store fails in turn, before or after it was carried out, and the app is started again.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
-
-mod common;
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
-use common::world::{Fail, Phone, Server, TestClock, TestStore, link, table::RESEND, texts};
 use subrosa::{
     Device, DeviceError, Draft, Error, Event, Incoming, MessageId, Outgoing, Received, Settings,
     store::{Change, Record, RecordId, Store, StoreError},
 };
+
+use crate::common::world::{Fail, Phone, Server, TestClock, TestStore, link, table::RESEND, texts};
 
 /// An app that keeps a history, as an app does: what came in, by id, and whether it was marked as redelivered.
 #[derive(Default)]
@@ -61,7 +53,7 @@ impl World {
     /// Alice's app does something until it works, and is started again whenever the store fails.
     fn alice<T>(
         &mut self,
-        mut act: impl FnMut(&mut Device<common::world::TestStore>) -> Result<T, DeviceError>,
+        mut act: impl FnMut(&mut Device<TestStore>) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
         loop {
             match act(&mut self.alice.device) {

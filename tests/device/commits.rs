@@ -1,19 +1,11 @@
 //! One call, one commit: what a call changes is there as a whole, or not at all, because it is written at once. Counted for
 //! every method of a device.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
-
-mod common;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use common::world::{DAY, Phone, Server, TestClock, TestStore, texts};
 use subrosa::{BackupLock, Device, DeviceError, Draft, Incoming, Link, RecoveryKey, Settings, Trust};
+
+use crate::common::world::{DAY, Phone, Server, TestClock, TestStore, texts};
 
 /// What was called, by name.
 #[derive(Default)]

@@ -1,22 +1,14 @@
 //! The rows of the attack table that are the device layer's: what a server, a thief, a stranger or a restored backup do.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
 
-mod common;
-
-use common::world::{
-    DAY, Phone, Server, TestClock, TestStore, events, link,
-    table::{COLD, INBOX, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
-    texts,
-};
 use subrosa::{
     BackupLock, Device, DeviceError, Draft, Error, Event, Link, Received, RecoveryKey, Refusal, Settings,
     Trust,
+};
+
+use crate::common::world::{
+    DAY, Phone, Server, TestClock, TestStore, events, link,
+    table::{COLD, INBOX, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
+    texts,
 };
 
 struct World {

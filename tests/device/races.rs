@@ -1,13 +1,4 @@
 //! Another process, or the disk, comes in at the worst moment: what is in memory is stale, or nobody can say whether it is.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
-
-mod common;
 
 use std::{
     cell::Cell,
@@ -15,14 +6,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::world::{
-    Phone, Server, TestClock, TestStore,
-    table::{HANDSHAKES, RESEND},
-    texts,
-};
 use subrosa::{
     Device, DeviceError, Error, Event, Incoming, Trust,
     store::{Action, Change, Expected, Record, RecordId, Store, StoreError},
+};
+
+use crate::common::world::{
+    Phone, Server, TestClock, TestStore,
+    table::{HANDSHAKES, RESEND},
+    texts,
 };
 
 /// A store whose commits fail while it says so, and of which somebody else may change something between two reads.

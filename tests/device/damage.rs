@@ -1,23 +1,15 @@
 //! Records that do not open any more, or halves of a session that do not fit: what they were is lost, and nothing else
 //! stands still.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
 
-mod common;
+use subrosa::{BackupLock, Device, DeviceError, Event, Link, RecoveryKey, Trust};
 
-use common::world::{
+use crate::common::world::{
     DAY, Fail, Phone, Server, TestClock, TestStore, events, link,
     table::{
         BUNDLES, COLD, IDENTITY, INBOX, LINKS, ME, OUTBOX, PEERS, PREKEYS, PUBLISHED, RESEND, SESSIONS, USERS,
     },
     texts,
 };
-use subrosa::{BackupLock, Device, DeviceError, Event, Link, RecoveryKey, Trust};
 
 struct World {
     clock: TestClock,

@@ -1,16 +1,8 @@
 //! What a device keeps so that it can be sent again: for how long, and how much.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that panics is a test that fails"
-)]
 
-mod common;
-
-use common::world::{DAY, Phone, Server, TestClock, events, table::RESEND, texts};
 use subrosa::Event;
+
+use crate::common::world::{DAY, Phone, Server, TestClock, events, table::RESEND, texts};
 
 fn acquainted() -> (TestClock, Server, Phone, Phone) {
     let (clock, mut server) = (TestClock::default(), Server::default());

@@ -3,25 +3,16 @@
 //! lost was reported.
 //!
 //! The schedules are of fixed seeds; keys are not, and nothing may depend on them.
-#![cfg(feature = "std")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test that panics is a test that fails"
-)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{
+use rand::RngExt;
+use subrosa::{Address, DeviceError, Event, Received, Trust};
+
+use crate::common::{
     seeded,
     world::{Phone, Server, TestClock, TestStore, link},
 };
-use rand::RngExt;
-use subrosa::{Address, DeviceError, Event, Received, Trust};
 
 const STEPS: usize = 120;
 const SEEDS: u64 = 25;
