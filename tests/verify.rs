@@ -9,25 +9,8 @@
 
 mod common;
 
-use common::world::{Phone, Server, TestClock, events, link, texts};
+use common::world::{Phone, Server, TestClock, acquainted, events, link, texts};
 use subrosa::{Error, Event, SafetyNumber, SasInitiator, SasResponder, SasStep, Scan, Trust, UserId};
-
-struct World {
-    clock: TestClock,
-    server: Server,
-}
-
-/// Alice and Bob have exchanged messages.
-fn acquainted() -> (World, Phone, Phone) {
-    let (clock, mut server) = (TestClock::default(), Server::default());
-    let mut alice = Phone::new(&clock, &mut server);
-    let mut bob = Phone::new(&clock, &mut server);
-    alice.say(&mut server, &bob.user(), "hello");
-    assert_eq!(bob.texts(&mut server), ["hello"]);
-    bob.say(&mut server, &alice.user(), "hi");
-    assert_eq!(alice.texts(&mut server), ["hi"]);
-    (World { clock, server }, alice, bob)
-}
 
 fn trust(of: &UserId, on: &Phone) -> Trust {
     on.device.user_info(of).unwrap().unwrap().trust

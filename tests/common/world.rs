@@ -32,6 +32,30 @@ pub mod table {
     pub const LINKS: u8 = 14;
 }
 
+/// What all devices have around them.
+pub struct World {
+    pub clock: TestClock,
+    pub server: Server,
+}
+
+/// Alice and Bob, of whom neither knows the other.
+pub fn two() -> (World, Phone, Phone) {
+    let (clock, mut server) = (TestClock::default(), Server::default());
+    let alice = Phone::new(&clock, &mut server);
+    let bob = Phone::new(&clock, &mut server);
+    (World { clock, server }, alice, bob)
+}
+
+/// Alice and Bob, who have exchanged messages.
+pub fn acquainted() -> (World, Phone, Phone) {
+    let (mut world, mut alice, mut bob) = two();
+    alice.say(&mut world.server, &bob.user(), "hello");
+    assert_eq!(bob.texts(&mut world.server), ["hello"]);
+    bob.say(&mut world.server, &alice.user(), "hi");
+    assert_eq!(alice.texts(&mut world.server), ["hi"]);
+    (world, alice, bob)
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
 pub struct TestClock(Arc<AtomicU64>);

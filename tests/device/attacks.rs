@@ -6,26 +6,10 @@ use subrosa::{
 };
 
 use crate::common::world::{
-    DAY, Phone, Server, TestClock, TestStore, events, link,
+    DAY, Phone, Server, TestClock, TestStore, World, acquainted, events, link,
     table::{COLD, INBOX, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
     texts,
 };
-
-struct World {
-    clock: TestClock,
-    server: Server,
-}
-
-fn acquainted() -> (World, Phone, Phone) {
-    let (clock, mut server) = (TestClock::default(), Server::default());
-    let mut alice = Phone::new(&clock, &mut server);
-    let mut bob = Phone::new(&clock, &mut server);
-    alice.say(&mut server, &bob.user(), "hello");
-    assert_eq!(bob.texts(&mut server), ["hello"]);
-    bob.say(&mut server, &alice.user(), "hi");
-    assert_eq!(alice.texts(&mut server), ["hi"]);
-    (World { clock, server }, alice, bob)
-}
 
 #[test]
 fn a05_a_first_message_is_read_once_also_after_a_restart() {

@@ -4,28 +4,12 @@
 use subrosa::{BackupLock, Device, DeviceError, Event, Link, RecoveryKey, Trust};
 
 use crate::common::world::{
-    DAY, Fail, Phone, Server, TestClock, TestStore, events, link,
+    DAY, Fail, Phone, TestStore, acquainted, events, link,
     table::{
         BUNDLES, COLD, IDENTITY, INBOX, LINKS, ME, OUTBOX, PEERS, PREKEYS, PUBLISHED, RESEND, SESSIONS, USERS,
     },
     texts,
 };
-
-struct World {
-    clock: TestClock,
-    server: Server,
-}
-
-fn acquainted() -> (World, Phone, Phone) {
-    let (clock, mut server) = (TestClock::default(), Server::default());
-    let mut alice = Phone::new(&clock, &mut server);
-    let mut bob = Phone::new(&clock, &mut server);
-    alice.say(&mut server, &bob.user(), "hello");
-    assert_eq!(bob.texts(&mut server), ["hello"]);
-    bob.say(&mut server, &alice.user(), "hi");
-    assert_eq!(alice.texts(&mut server), ["hi"]);
-    (World { clock, server }, alice, bob)
-}
 
 fn damage(phone: &mut Phone, table: u8) {
     assert!(phone.store.count(table) > 0, "nothing is there to be damaged");

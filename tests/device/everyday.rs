@@ -5,29 +5,9 @@ use subrosa::{
     Link, MAX_MESSAGE_LEN, MAX_THUMBNAIL_LEN, MessageId, Padding, RecoveryKey, Refusal, Settings, Trust,
 };
 
-use crate::common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, table::PEERS, texts};
-
-struct World {
-    clock: TestClock,
-    server: Server,
-}
-
-fn two() -> (World, Phone, Phone) {
-    let (clock, mut server) = (TestClock::default(), Server::default());
-    let alice = Phone::new(&clock, &mut server);
-    let bob = Phone::new(&clock, &mut server);
-    (World { clock, server }, alice, bob)
-}
-
-/// Alice and Bob have exchanged messages.
-fn acquainted() -> (World, Phone, Phone) {
-    let (mut world, mut alice, mut bob) = two();
-    alice.say(&mut world.server, &bob.user(), "hello");
-    assert_eq!(bob.texts(&mut world.server), ["hello"]);
-    bob.say(&mut world.server, &alice.user(), "hi");
-    assert_eq!(alice.texts(&mut world.server), ["hi"]);
-    (world, alice, bob)
-}
+use crate::common::world::{
+    DAY, Phone, Server, TestClock, TestStore, acquainted, events, link, table::PEERS, texts, two,
+};
 
 #[test]
 fn a_conversation_over_restarts() {

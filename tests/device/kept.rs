@@ -2,19 +2,7 @@
 
 use subrosa::Event;
 
-use crate::common::world::{DAY, Phone, Server, TestClock, events, table::RESEND, texts};
-
-fn acquainted() -> (TestClock, Server, Phone, Phone) {
-    let (clock, mut server) = (TestClock::default(), Server::default());
-    let mut alice = Phone::new(&clock, &mut server);
-    let mut bob = Phone::new(&clock, &mut server);
-    alice.say(&mut server, &bob.user(), "hello");
-    bob.poll(&mut server);
-    bob.say(&mut server, &alice.user(), "hi");
-    alice.poll(&mut server);
-    assert_eq!(alice.store.count(RESEND), 0, "acknowledged");
-    (clock, server, alice, bob)
-}
+use crate::common::world::{DAY, Phone, World, acquainted, events, table::RESEND, texts};
 
 /// Whether housekeeping is done or not, nothing is sent again after 14 days; with it nothing is kept, either.
 #[test]
@@ -25,7 +13,7 @@ fn for_fourteen_days() {
         (14 * DAY, true, false),
         (14 * DAY, false, false),
     ] {
-        let (clock, mut server, mut alice, mut bob) = acquainted();
+        let (World { clock, mut server }, mut alice, mut bob) = acquainted();
         alice.say(&mut server, &bob.user(), "lost");
         server.take(&bob.address());
         clock.advance(seconds);
@@ -56,7 +44,7 @@ fn for_fourteen_days() {
 /// Of each device the newest 256, whatever becomes of them; of another device as many again.
 #[test]
 fn at_most_256_messages_a_device() {
-    let (clock, mut server, mut alice, mut bob) = acquainted();
+    let (World { clock, mut server }, mut alice, mut bob) = acquainted();
     let mut carol = Phone::new(&clock, &mut server);
     carol.say(&mut server, &alice.user(), "me, too");
     alice.poll(&mut server);

@@ -12,7 +12,7 @@ use subrosa::{
 };
 
 use crate::common::world::{
-    Phone, Server, TestClock, TestStore,
+    Phone, Server, TestClock, TestStore, World, acquainted,
     table::{HANDSHAKES, RESEND},
     texts,
 };
@@ -64,22 +64,11 @@ impl Store for Shared {
     }
 }
 
-fn acquainted() -> (TestClock, Server, Phone, Phone) {
-    let (clock, mut server) = (TestClock::default(), Server::default());
-    let mut alice = Phone::new(&clock, &mut server);
-    let mut bob = Phone::new(&clock, &mut server);
-    alice.say(&mut server, &bob.user(), "hello");
-    bob.poll(&mut server);
-    bob.say(&mut server, &alice.user(), "hi");
-    alice.poll(&mut server);
-    (clock, server, alice, bob)
-}
-
 /// Alice's second process knows no newer session than one that has moved on, and is asked about a message while the store
 /// is locked. To say that nobody's session fits would make the app drop the message.
 #[test]
 fn a18_stale_memory_and_a_busy_store_lose_nothing() {
-    let (clock, mut server, mut alice, mut bob) = acquainted();
+    let (World { clock, mut server }, mut alice, mut bob) = acquainted();
     let shared = Shared::of(&alice.store);
     let mut second = Device::open(shared.clone(), clock.config()).unwrap();
     // It has everything in memory.
@@ -113,7 +102,7 @@ fn a18_stale_memory_and_a_busy_store_lose_nothing() {
 /// A batch that cannot be committed fails; nothing else does, and it does not try for ever.
 #[test]
 fn a_batch_that_cannot_be_stored_is_kept() {
-    let (clock, mut server, alice, mut bob) = acquainted();
+    let (World { clock, mut server }, alice, mut bob) = acquainted();
     let shared = Shared::of(&alice.store);
     let mut device = Device::open(shared.clone(), clock.config()).unwrap();
     for text in ["1", "2", "3"] {
@@ -134,7 +123,7 @@ fn a_batch_that_cannot_be_stored_is_kept() {
 /// The device goes on, without being opened again, from what is stored: not from what it would have stored.
 #[test]
 fn a17_a_failed_commit_leaves_nothing_in_memory() {
-    let (clock, mut server, mut alice, mut bob) = acquainted();
+    let (World { clock, mut server }, mut alice, mut bob) = acquainted();
     let shared = Shared::of(&alice.store);
     let mut device = Device::open(shared.clone(), clock.config()).unwrap();
     bob.say(&mut server, &alice.user(), "kept by the server");
@@ -166,7 +155,7 @@ fn a17_a_failed_commit_leaves_nothing_in_memory() {
 /// Nobody says who sent a message, and while the sessions are listed another process goes on with the one it belongs to.
 #[test]
 fn a18_a_session_that_changes_while_it_is_listed_is_found() {
-    let (clock, mut server, alice, mut bob) = acquainted();
+    let (World { clock, mut server }, alice, mut bob) = acquainted();
     let shared = Shared::of(&alice.store);
     let mut second = Device::open(shared.clone(), clock.config()).unwrap();
     for text in ["skipped", "taken by the other process", "for the second"] {
@@ -187,7 +176,7 @@ fn a18_a_session_that_changes_while_it_is_listed_is_found() {
 /// A message is late, is asked for, and comes after what was sent in its place: it is no sign of an old state.
 #[test]
 fn a_message_later_than_its_replacement_is_no_rollback() {
-    let (clock, mut server, mut alice, mut bob) = acquainted();
+    let (World { clock, mut server }, mut alice, mut bob) = acquainted();
     bob.say(&mut server, &alice.user(), "late");
     let late = server.take(&alice.address());
     bob.say(&mut server, &alice.user(), "in time");
@@ -211,7 +200,7 @@ fn a_message_later_than_its_replacement_is_no_rollback() {
 /// The other process has lifted a block: to go by what is in memory would be to say of it what is not true any more.
 #[test]
 fn an_error_is_of_what_is_stored_now() {
-    let (clock, _, mut alice, bob) = acquainted();
+    let (World { clock, .. }, mut alice, bob) = acquainted();
     let b = bob.user();
     alice.device.set_trust(&b, Trust::Blocked).unwrap();
     let mut second = Device::open(alice.store.clone(), clock.config()).unwrap();
@@ -242,7 +231,7 @@ fn a18_a_first_message_for_two_processes_is_a_duplicate() {
 /// What is old is deleted in pages. Another process deletes one of a page that this one has listed.
 #[test]
 fn what_another_process_has_deleted_is_left_for_the_next_time() {
-    let (clock, mut server, mut alice, bob) = acquainted();
+    let (World { clock, mut server }, mut alice, bob) = acquainted();
     for text in ["1", "2", "3"] {
         alice.say(&mut server, &bob.user(), text);
     }
@@ -277,7 +266,7 @@ fn a18_who_never_gets_a_turn_is_told_so() {
             Err(StoreError::Conflict)
         }
     }
-    let (clock, _, alice, bob) = acquainted();
+    let (World { clock, .. }, alice, bob) = acquainted();
     let before = alice.store.records();
     let mut device = Device::open(Faster(alice.store.clone(), 0), clock.config()).unwrap();
     let result = device.set_trust(&bob.user(), Trust::Verified);
