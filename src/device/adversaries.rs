@@ -576,11 +576,13 @@ fn a_session_that_is_found_broken_is_given_up() {
     let (mut alice, mut bob) = two(&clock);
     let (a, b) = (alice.user(), bob.user());
     say(&mut alice, &mut [&mut bob], &b, b"in a new chain");
-    // Alice's disk is put back later: two messages under one number, and one under the next, which can be read.
+    // Alice's disk is put back later: two messages under one number, three times, and one under the next, which can be read.
     let before = alice.vault.store.copy();
-    say(&mut alice, &mut [&mut bob], &b, b"first");
+    for text in [b"1", b"2", b"3"] {
+        say(&mut alice, &mut [&mut bob], &b, text);
+    }
     let mut restored = Device::open(before, clock.config()).unwrap();
-    let twice = restored.send(&b, b"under the same number").unwrap().remove(0);
+    let [twice, early, again] = [b"a", b"b", b"c"].map(|text| restored.send(&b, text).unwrap().remove(0));
     let third = restored.send(&b, b"a late one").unwrap().remove(0);
     // Bob sends on another session by then.
     let bundle = bundle_of(&mut alice).to_bytes();
@@ -609,14 +611,17 @@ fn a_session_that_is_found_broken_is_given_up() {
     assert!(is_shown(&bob.receive(&third.bytes, None)));
     assert_eq!(active(&mut bob).unwrap(), sent_on);
     assert_eq!(suspicion(&mut bob, device), Suspicion::None, "it says nothing about the one that is sent on");
-    // Or was Alice's disk put back to before that one was begun? An hour later she would send on it if she had it.
-    let mut rolled_back_after = |seconds| {
+    // Or was Alice's disk put back to before that one was begun? An hour later she would send on it if she had it. But the
+    // same message may have been kept by somebody.
+    let mut rolled_back_after = |seconds, message: &Outgoing| {
         clock.advance(seconds);
-        bob.receive(&twice.bytes, None).unwrap_err();
+        let rolled_back = bob.receive(&message.bytes, None);
+        assert!(matches!(rolled_back, Err(DeviceError::Message(crate::Error::PeerRolledBack))));
         suspicion(&mut bob, device)
     };
-    assert_eq!(rolled_back_after(3_599), Suspicion::None);
-    assert_eq!(rolled_back_after(1), Suspicion::Broken);
+    assert_eq!(rolled_back_after(3_599, &early), Suspicion::None);
+    assert_eq!(rolled_back_after(1, &twice), Suspicion::None);
+    assert_eq!(rolled_back_after(0, &again), Suspicion::Broken);
     assert_eq!(active(&mut bob).unwrap(), sent_on, "until there is another");
 }
 

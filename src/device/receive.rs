@@ -132,8 +132,13 @@ impl<S: Store> Work<'_, S> {
             Err(error) => {
                 // Otherwise the header has authenticated, and it is the way that has damaged the rest. Were that a mark,
                 // who damages a message on purpose would see by the bundle that is fetched whose it was.
-                if matches!(error, Error::TooFarAhead | Error::PeerRolledBack) {
+                // Nor does the same message mark twice, for who keeps it.
+                if matches!(error, Error::TooFarAhead | Error::PeerRolledBack)
+                    && !self.has_seen(device, message)?
+                {
                     self.give_up(context, device, session)?;
+                    let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
+                    remember(&mut peer.seen, fingerprint(message));
                 }
                 Ok(Some(Outcome::Refused(error.into())))
             }
