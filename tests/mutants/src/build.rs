@@ -5,6 +5,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -16,6 +17,8 @@ const QUESTION: &str = include_str!("question.rs.txt");
 /// Among lints.
 const ALLOWED: &str =
     "warnings = \"allow\"\narithmetic_overflow = \"allow\"\nunconditional_panic = \"allow\"";
+/// The binary of the unit tests.
+const LIBRARY: &str = "subrosa";
 /// They look at the crate's text, or at its documents, or take another process down: no mutant changes what they see.
 const NOT_RUN: [&str; 6] = ["claims", "compile_fail", "miri", "processes", "public_api", "readme"];
 
@@ -57,15 +60,18 @@ impl Work {
         Self { root, directory, copy }
     }
 
-    /// Copies the crate and puts the mutants in, without those that do not compile: by asking the compiler until it is
-    /// content.
+    /// Copies the crate and puts the mutants in, without those that do not compile, or that no question can be asked for: by
+    /// asking the compiler until it is content. What it said is kept, so that the next time writes the same at once.
     pub fn place(&self, mutants: &[Mutant]) -> State {
         self.copy_all(&self.copy);
-        let known = self.directory.join("uncompilable.txt");
-        let names: HashSet<String> =
-            fs::read_to_string(&known).unwrap_or_default().lines().map(str::to_string).collect();
-        let known_ids = mutants.iter().filter(|mutant| names.contains(&mutant.name)).map(|mutant| mutant.id);
-        let mut state = State { uncompilable: known_ids.collect(), without_place: HashSet::new() };
+        let [uncompilable, without_place] =
+            ["uncompilable.txt", "without_place.txt"].map(|name| self.directory.join(name));
+        let known = |path: &Path| -> HashSet<u32> {
+            let names = fs::read_to_string(path).unwrap_or_default();
+            let names: HashSet<&str> = names.lines().collect();
+            mutants.iter().filter(|mutant| names.contains(&mutant.name[..])).map(|mutant| mutant.id).collect()
+        };
+        let mut state = State { uncompilable: known(&uncompilable), without_place: known(&without_place) };
         loop {
             let placed = self.write(mutants, &mut state);
             let refused = self.refused(&placed, &mut state);
@@ -74,11 +80,11 @@ impl Work {
                 break;
             }
         }
-        let names = mutants
-            .iter()
-            .filter(|mutant| state.uncompilable.contains(&mutant.id))
-            .map(|mutant| &mutant.name[..]);
-        fs::write(known, names.collect::<Vec<_>>().join("\n")).expect("a file");
+        for (path, ids) in [(uncompilable, &state.uncompilable), (without_place, &state.without_place)] {
+            let names =
+                mutants.iter().filter(|mutant| ids.contains(&mutant.id)).map(|mutant| &mutant.name[..]);
+            fs::write(path, names.collect::<Vec<_>>().join("\n")).expect("a file");
+        }
         state
     }
 
@@ -112,9 +118,17 @@ impl Work {
         self.files().into_iter().filter(|path| path.starts_with("src/") && path.ends_with(".rs")).collect()
     }
 
-    /// One of those without a place, in a copy of its own: whether the compiler refuses it, or the unit tests do. Compile-time
-    /// assertions count as tests.
-    pub fn run_alone(&self, mutant: &Mutant, skip: &[&str]) -> Outcome {
+    /// One of those without a place, in a copy of its own: whether the compiler refuses it, or a test does, the unit tests
+    /// first. Compile-time assertions count as tests. `slow`: which tests are not run, and of the unit tests which are run
+    /// in a second turn only.
+    pub fn run_alone(
+        &self,
+        mutant: &Mutant,
+        binaries: &[Binary],
+        [slowest, slow]: [&[&str]; 2],
+        patience: Duration,
+    ) -> Outcome {
+        let began = Instant::now();
         let copy = self.directory.join("alone");
         self.copy_all(&copy);
         for path in self.sources() {
@@ -124,22 +138,43 @@ impl Work {
         }
         let succeeds = |arguments: &[&str]| {
             let mut command = Command::new("timeout");
-            command.args(["300", "cargo"]).args(arguments).current_dir(&copy);
+            command.args(["900", "cargo"]).args(arguments).current_dir(&copy);
             let output = command
                 .env("CARGO_TARGET_DIR", self.directory.join("alone-build"))
+                // What compiles faster counts for more here than what runs faster.
+                .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
                 .output()
                 .expect("cargo runs");
             output.status.success()
         };
+        let without = |skipped: &[&str], arguments: &[&str]| {
+            let skipped = skipped.iter().flat_map(|name| ["--skip", *name]);
+            let arguments = arguments.iter().copied();
+            succeeds(
+                &["test", "--quiet"]
+                    .into_iter()
+                    .chain(arguments)
+                    .chain(["--"])
+                    .chain(skipped)
+                    .collect::<Vec<_>>(),
+            )
+        };
         if !succeeds(&["check", "--quiet", "--lib", "--profile", "test"]) {
             return Outcome::Killed("compiler".into());
         }
-        let skip: Vec<&str> = skip.iter().flat_map(|name| ["--skip", *name]).collect();
-        if succeeds(&[&["test", "--quiet", "--lib", "--"], &skip[..]].concat()) {
-            Outcome::Alive
-        } else {
-            Outcome::Killed("subrosa".into())
+        let others = binaries.iter().map(|binary| &binary.name[..]).filter(|name| *name != LIBRARY);
+        let others: Vec<&str> = others.flat_map(|name| ["--test", name]).collect();
+        for (by, skipped, arguments) in
+            [(LIBRARY, slow, &["--lib"][..]), (LIBRARY, slowest, &["--lib"]), ("tests", slowest, &others)]
+        {
+            if began.elapsed() > patience {
+                break;
+            }
+            if !without(skipped, arguments) {
+                return Outcome::Killed(by.into());
+            }
         }
+        Outcome::Alive
     }
 
     /// All source files, by their names.

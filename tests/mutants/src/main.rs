@@ -6,9 +6,10 @@
 //! ```text
 //! cargo run --manifest-path tests/mutants/Cargo.toml -- [--alone] [--alive] [--seconds N] [parts of names...]
 //! ```
-//! What no question can be asked in, as the compiler evaluates it, is built alone, with `--alone`: half a minute each.
-//! With `--alive` only those are run that nothing had killed before, and that have no reason; with `--seconds` tests end after
-//! so many for each mutant. What nothing kills has to be in `survivors.txt`, beside this crate's manifest, with a reason.
+//! What no question can be asked in, as the compiler evaluates it, is built alone, with `--alone`: ten seconds each until the
+//! unit tests that are fast have run, minutes where the others are needed.
+//! With `--alive` only those are run that nothing had killed before, and that have no reason; with `--seconds` no test is begun
+//! for a mutant after so many. What nothing kills has to be in `survivors.txt`, beside this crate's manifest, with a reason.
 
 mod build;
 mod place;
@@ -91,7 +92,7 @@ fn main() -> ExitCode {
         .filter(|mutant| alone == state.without_place.contains(&mutant.id))
         .collect();
     if alone {
-        run::run_alone(&tests, &chosen, &work, &mut outcomes);
+        run::run_alone(&tests, &chosen, &work, &mut outcomes, patience);
     } else {
         run::run(&tests, &chosen, &work, &mut outcomes, patience);
     }

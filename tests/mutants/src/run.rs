@@ -125,14 +125,22 @@ pub fn run(
     });
 }
 
-/// Those for which there is no question, one after the other. Unit tests that take long are not run.
-pub fn run_alone(binaries: &[Binary], mutants: &[&Mutant], work: &Work, outcomes: &mut Outcomes) {
+/// Those for which there is no question, one after the other. Tests that take long are not run.
+pub fn run_alone(
+    binaries: &[Binary],
+    mutants: &[&Mutant],
+    work: &Work,
+    outcomes: &mut Outcomes,
+    patience: Duration,
+) {
     let tests: Vec<Test<'_>> = binaries.iter().flat_map(|binary| traced(binary, work)).collect();
-    let long: Vec<&str> =
-        tests.iter().filter(|test| test.took > STAGES[2]).map(|test| &test.name[..]).collect();
+    let longer_than = |limit| -> Vec<&str> {
+        tests.iter().filter(|test| test.took > limit).map(|test| &test.name[..]).collect()
+    };
+    let (slowest, slow) = (longer_than(STAGES[2]), longer_than(STAGES[0]));
     for (number, mutant) in (1..).zip(mutants) {
         let began = Instant::now();
-        let outcome = work.run_alone(mutant, &long);
+        let outcome = work.run_alone(mutant, binaries, [&slowest, &slow], patience);
         println!("{number}/{} alone {}: {}", mutants.len(), outcome.line().replace('\t', " "), mutant.name);
         outcomes.add(&mutant.name, outcome, began.elapsed());
     }
