@@ -25,3 +25,6 @@ pub(crate) use identity::sealed_state as sealed_identity_key;
 pub(crate) use prekey::PreKeyId;
 pub(crate) use prekeys::ResponderKeys;
 pub(crate) use replay::Fingerprint;
+pub(crate) use time::DAY;
+#[cfg(feature = "std")]
+pub(crate) use time::HOUR;

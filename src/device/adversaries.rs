@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{
     DeviceList, PreKeyBundle, Session, StorageKey,
+    keys::{DAY, HOUR},
     roster::{Certificate, Payload, RootKey, claim},
     store::{MemoryStore, Record, StoreError},
 };
 
 const NOW: u64 = 1_800_000_000;
-const DAY: u64 = 24 * 60 * 60;
 
 /// A store that fails on demand, and does not let anybody try for ever.
 #[derive(Clone, Default)]
@@ -619,7 +619,7 @@ fn a_session_that_is_found_broken_is_given_up() {
         assert!(matches!(rolled_back, Err(DeviceError::Message(crate::Error::PeerRolledBack))));
         suspicion(&mut bob, device)
     };
-    assert_eq!(rolled_back_after(3_599, &early), Suspicion::None);
+    assert_eq!(rolled_back_after(HOUR - 1, &early), Suspicion::None);
     assert_eq!(rolled_back_after(1, &twice), Suspicion::None);
     assert_eq!(rolled_back_after(0, &again), Suspicion::Broken);
     assert_eq!(active(&mut bob).unwrap(), sent_on, "until there is another");

@@ -40,6 +40,7 @@ use crate::{
 const KEY_PREFIX: Hrp = Hrp::parse_unchecked("srkey");
 /// Prefix, separator, 32 bytes by fives of bits, checksum.
 const KEY_TEXT_LEN: usize = 5 + 1 + 52 + 6;
+const _: () = assert!(KEY_TEXT_LEN == 64);
 
 const PASSPHRASE: u8 = 1;
 const RECOVERY_KEY: u8 = 2;

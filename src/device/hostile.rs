@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     DeviceList, IdentityKey, PreKeyBundle, Session, StorageKey,
+    keys::DAY,
     roster::{self, Certificate, Payload, RootKey, claim},
     store::MemoryStore,
 };
@@ -133,9 +134,8 @@ fn old_forked_and_garbled_certificates_are_refused() {
     let (liar, mut victim) = (Liar::new(), device());
     let recipient = victim.user();
     let payload = |certificate| Payload { certificate, recipient }.to_bytes();
-    for (seconds, refused) in [(0, None), (1, Some(Refusal::Expired)), (24 * 60 * 60, Some(Refusal::Expired))]
-    {
-        let (liar, ago) = (Liar::new(), 90 * 24 * 60 * 60 + seconds);
+    for (seconds, refused) in [(0, None), (1, Some(Refusal::Expired)), (DAY, Some(Refusal::Expired))] {
+        let (liar, ago) = (Liar::new(), 90 * DAY + seconds);
         let list = liar.list(UnixTime::from_secs(NOW.as_secs() - ago));
         let sent = liar.send(&mut victim, &payload(liar.certificate(&list)));
         assert_eq!(sent.err().map(|error| refusal(Err(error))), refused, "{seconds}");
@@ -144,7 +144,7 @@ fn old_forked_and_garbled_certificates_are_refused() {
     for (days, refused) in
         [(7, None), (8, Some(Refusal::NotYetValid)), (20 * 365, Some(Refusal::NotYetValid))]
     {
-        let (liar, ahead) = (Liar::new(), UnixTime::from_secs(NOW.as_secs() + days * 24 * 60 * 60));
+        let (liar, ahead) = (Liar::new(), UnixTime::from_secs(NOW.as_secs() + days * DAY));
         let sent = liar.send(&mut victim, &payload(liar.certificate(&liar.list(ahead))));
         assert_eq!(sent.err().map(|error| refusal(Err(error))), refused, "{days}");
     }
@@ -301,7 +301,7 @@ fn a46_one_user_begins_few_sessions_in_a_day() {
     let other = Liar::new();
     let certificate = other.certificate(&other.list(NOW));
     other.send(&mut victim, &Payload { certificate, recipient }.to_bytes()).unwrap();
-    time.fetch_add(24 * 60 * 60, std::sync::atomic::Ordering::Relaxed);
+    time.fetch_add(DAY, std::sync::atomic::Ordering::Relaxed);
     liar.send(&mut victim, &payload).unwrap();
     victim.set_trust(liar.root.user_id(), Trust::Verified).unwrap();
     for _ in 1..64 {

@@ -38,6 +38,7 @@ use crate::{
         secret::{Secret, scrub_deep_stack, scrub_stack},
         sign::{SIGNATURE_LEN, Signature},
     },
+    keys::HOUR,
     roster::{self, MAX_DEVICES, PAYLOAD_LEN, Payload},
     store::{Action, Change, Expected, Store},
     wire::{codec::Reader, text},
@@ -50,8 +51,9 @@ const CODE_PREFIX: Hrp = Hrp::parse_unchecked("srlink");
 const CODE_LEN: usize = 1 + IdentityKey::LEN + 32;
 /// Prefix, separator, the bytes by fives of bits, checksum.
 const CODE_TEXT_LEN: usize = 6 + 1 + 156 + 6;
+const _: () = assert!(CODE_LEN == 97 && CODE_TEXT_LEN == 169);
 /// Seconds for which an offer may be answered.
-pub(super) const LINK_PERIOD: u64 = 60 * 60;
+pub(super) const LINK_PERIOD: u64 = HOUR;
 
 /// A new device that is being linked to a user.
 ///

@@ -15,19 +15,23 @@ use super::{
     records::{PeerRecord, ResendRecord, Standing, Table},
     work::Work,
 };
-use crate::{DeviceId, UnixTime, store::Store};
+use crate::{
+    DeviceId, UnixTime,
+    keys::{DAY, HOUR},
+    store::Store,
+};
 
 /// How often a message is sent again.
 const MAX_ANSWERS: u8 = 2;
 /// Seconds for which what was sent may be asked for.
-pub(super) const RESEND_PERIOD: u64 = 14 * 24 * 60 * 60;
+pub(super) const RESEND_PERIOD: u64 = 14 * DAY;
 /// How much is told to be gone, until it is told.
 const MAX_GONE: usize = 256;
 /// How much that a device asks for is noted, until it is sent.
 const MAX_ASKED: usize = MAX_RESEND as usize;
 /// Seconds after which what was asked for is sent without anything else to send: long enough that it does not follow what
 /// it was asked for in.
-const ANSWER_AFTER: u64 = 60 * 60;
+const ANSWER_AFTER: u64 = HOUR;
 /// The longest message that is kept for being asked for.
 const MAX_RESEND_LEN: usize = 64 * 1024;
 /// How many messages are kept for being asked for, of each device.

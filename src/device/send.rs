@@ -33,6 +33,7 @@ use crate::{
 /// The longest content of a message between devices, in bytes, with the descriptors of its attachments (4 bytes more for
 /// each): 16 MiB, less what devices tell each other.
 pub const MAX_MESSAGE_LEN: usize = MAX_CONTENT_LEN - 16 * 1024;
+const _: () = assert!(MAX_MESSAGE_LEN == 16_760_793);
 
 /// How long the body of a message is at least, in bytes, that has lists in it, or that begins a session and as a rule has: by its
 /// length one could tell apart who has written first, since a list of more devices is longer. So much is enough for those of

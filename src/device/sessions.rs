@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Address, DeviceId, IdentityKey, MessageKind, Session, SessionId, UnixTime, UserId, VerifiedBundle,
+    keys::{DAY, HOUR},
     roster::{MAX_DEVICES, Payload},
     store::Store,
 };
@@ -26,11 +27,11 @@ use crate::{
 /// How often a session with a device is begun anew in [`HEALING_PERIOD`]: who can make messages unreadable can cause no
 /// more than that.
 const MAX_HEALINGS: usize = 2;
-const HEALING_PERIOD: u64 = 24 * 60 * 60;
+const HEALING_PERIOD: u64 = DAY;
 /// Seconds after which a session that nobody has answered is taken for lost.
-const UNANSWERED: u64 = 7 * 24 * 60 * 60;
+const UNANSWERED: u64 = 7 * DAY;
 /// Seconds in which a device may still send on an older session than the one that was begun since: its messages are late.
-const SUCCESSION: u64 = 60 * 60;
+const SUCCESSION: u64 = HOUR;
 /// How many sessions with one device are kept, and how many with all devices of one user: what a message that is said to be
 /// theirs is tried in, and what they take of the sessions that others' are looked for among.
 const MAX_SESSIONS: usize = 40;

@@ -9,7 +9,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::content::{Place, StreamId};
-use crate::UnixTime;
+use crate::{
+    UnixTime,
+    keys::{DAY, HOUR},
+};
 
 /// How many streams of one peer are followed: the current one, and those of before it lost its state.
 const MAX_STREAMS: usize = 4;
@@ -22,9 +25,9 @@ const MAX_ASKS: u8 = 2;
 /// Seconds for which a missing message may simply be late.
 const ASK_AFTER: u64 = 60;
 /// Seconds between one asking and the next.
-const ASK_AGAIN_AFTER: u64 = 60 * 60;
+const ASK_AGAIN_AFTER: u64 = HOUR;
 /// Seconds after which a missing message that was asked for counts as lost.
-const GIVE_UP_AFTER: u64 = 7 * 24 * 60 * 60;
+const GIVE_UP_AFTER: u64 = 7 * DAY;
 
 /// What this device has sent to a peer's.
 #[derive(Debug, Serialize, Deserialize)]

@@ -17,13 +17,14 @@ use super::{
 };
 use crate::{
     Address, DeviceId, DeviceList, Padding, PreKeyBundle, UnixTime, UserId,
+    keys::DAY,
     store::{Action, Change, Expected, Store, StoreError},
 };
 
 /// Days before the end of the list of devices when it is signed anew, once it is known to be the newest.
 const RENEW_DAYS: u64 = 60;
 /// Seconds for which it is known to be that, from when it was fetched: an app maintains once a day, and fetches then.
-const KNOWN_NEWEST: u64 = 2 * 24 * 60 * 60;
+const KNOWN_NEWEST: u64 = 2 * DAY;
 /// Days before its end when it is signed anew all the same: a server that withholds it must not have it expire.
 const RENEW_UNSEEN_DAYS: u64 = 14;
 

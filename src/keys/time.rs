@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// In seconds.
+#[cfg(feature = "std")]
+pub(crate) const HOUR: u64 = 3_600;
+/// In seconds.
+pub(crate) const DAY: u64 = 86_400;
+
 /// How far two clocks may be apart, in days, before one refuses what the other has made as valid for too long. Clocks that are
 /// set by hand are some hours off, with a time zone or a day mistaken, seldom more; and what was stolen lasts longer by no more.
 const CLOCK_TOLERANCE_DAYS: u64 = 7;
@@ -37,7 +43,7 @@ impl UnixTime {
     /// wrong, and would not be over for as long as that was ahead: it is over.
     #[cfg(feature = "std")]
     pub(crate) const fn is_over(self, seconds: u64, now: Self) -> bool {
-        now.0 >= self.0.saturating_add(seconds) || self.0 > now.0.saturating_add(24 * 60 * 60)
+        now.0 >= self.0.saturating_add(seconds) || self.0 > now.0.saturating_add(DAY)
     }
 
     /// What lies more than a day ahead was noted under a clock that was wrong: it counts as now.
@@ -58,7 +64,7 @@ impl UnixTime {
     }
 
     pub(crate) const fn plus_days(self, days: u64) -> Self {
-        Self(self.0.saturating_add(days * 24 * 60 * 60))
+        Self(self.0.saturating_add(days * DAY))
     }
 }
 

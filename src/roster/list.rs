@@ -16,6 +16,7 @@ use super::{DeviceId, KnownList, RootKey, Succession, UserId, verify_claim};
 use crate::{
     Error, IdentityKey, UnixTime,
     crypto::{SUITE, kdf::Label, sign::Signature},
+    keys::DAY,
     wire::codec::Kind,
 };
 
@@ -31,7 +32,7 @@ pub(crate) const MAX_DEVICES: u8 = 32;
 /// How long a list is valid: so long can a server withhold that a device was removed from who hears of it by no other way.
 pub(crate) const LIFETIME_DAYS: u64 = 90;
 
-const LIFETIME_SECONDS: u64 = LIFETIME_DAYS * 24 * 60 * 60;
+const LIFETIME_SECONDS: u64 = LIFETIME_DAYS * DAY;
 
 /// The devices of a user, as of one version: signed by the user, and each entry by the device itself.
 ///

@@ -13,11 +13,10 @@ use crate::{
     UnixTime,
     crypto::{secret::Secret, sign::Signature},
     handshake::outsider::initiate_as,
-    keys::PreKeyId,
+    keys::{DAY, PreKeyId},
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
-const DAY: u64 = 24 * 60 * 60;
 
 fn key() -> StorageKey {
     StorageKey::from_bytes(&[1; 32])

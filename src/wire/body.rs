@@ -38,6 +38,7 @@ pub(crate) const MAX_LEN: usize = 1 << 24;
 
 /// The longest content of a message, in bytes: 16 MiB less the framing of a message body.
 pub const MAX_CONTENT_LEN: usize = MAX_LEN - LENGTH_LEN - CODEWORD_TAG_LEN - CODEWORD_LEN;
+const _: () = assert!(MAX_LEN == 16_777_216 && MAX_CONTENT_LEN == 16_777_177);
 
 /// Which value of the PQ ratchet the codewords of a message are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

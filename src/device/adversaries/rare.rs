@@ -99,7 +99,7 @@ fn nothing_is_answered_before_its_time() {
         alice.run(|work, context, _| work.answer_late(context, &device)).unwrap();
         alice.outbox().count()
     };
-    assert_eq!([outbox(0), outbox(60 * 60 - 1), outbox(1), outbox(DAY)], [1, 1, 2, 2]);
+    assert_eq!([outbox(0), outbox(HOUR - 1), outbox(1), outbox(DAY)], [1, 1, 2, 2]);
 }
 
 /// In one operation, whatever is stored: it is not committed yet.
