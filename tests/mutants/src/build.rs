@@ -121,13 +121,7 @@ impl Work {
     /// One of those without a place, in a copy of its own: whether the compiler refuses it, or a test does, the unit tests
     /// first. Compile-time assertions count as tests. `slow`: which tests are not run, and of the unit tests which are run
     /// in a second turn only.
-    pub fn run_alone(
-        &self,
-        mutant: &Mutant,
-        binaries: &[Binary],
-        [slowest, slow]: [&[&str]; 2],
-        patience: Duration,
-    ) -> Outcome {
+    pub fn run_alone(&self, mutant: &Mutant, [slowest, slow]: [&[String]; 2], patience: Duration) -> Outcome {
         let began = Instant::now();
         let copy = self.directory.join("alone");
         self.copy_all(&copy);
@@ -147,8 +141,8 @@ impl Work {
                 .expect("cargo runs");
             output.status.success()
         };
-        let without = |skipped: &[&str], arguments: &[&str]| {
-            let skipped = skipped.iter().flat_map(|name| ["--skip", *name]);
+        let without = |skipped: &[String], arguments: &[&str]| {
+            let skipped = skipped.iter().flat_map(|name| ["--skip", name]);
             let arguments = arguments.iter().copied();
             succeeds(
                 &["test", "--quiet"]
@@ -162,7 +156,9 @@ impl Work {
         if !succeeds(&["check", "--quiet", "--lib", "--profile", "test"]) {
             return Outcome::Killed("compiler".into());
         }
-        let others = binaries.iter().map(|binary| &binary.name[..]).filter(|name| *name != LIBRARY);
+        let files = self.files();
+        let names = files.iter().filter_map(|path| path.strip_prefix("tests/")?.strip_suffix(".rs"));
+        let others = names.filter(|name| !name.contains('/') && !NOT_RUN.contains(name));
         let others: Vec<&str> = others.flat_map(|name| ["--test", name]).collect();
         for (by, skipped, arguments) in
             [(LIBRARY, slow, &["--lib"][..]), (LIBRARY, slowest, &["--lib"]), ("tests", slowest, &others)]

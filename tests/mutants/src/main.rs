@@ -78,7 +78,6 @@ fn main() -> ExitCode {
     let mutants = list();
     let work = build::Work::new();
     let state = work.place(&mutants);
-    let tests = work.tests();
     let mut outcomes = run::Outcomes::read(&work.directory.join("outcomes.tsv"));
     let accepted = survivors::accepted(&work.root);
     let chosen: Vec<&Mutant> = mutants
@@ -92,9 +91,9 @@ fn main() -> ExitCode {
         .filter(|mutant| alone == state.without_place.contains(&mutant.id))
         .collect();
     if alone {
-        run::run_alone(&tests, &chosen, &work, &mut outcomes, patience);
+        run::run_alone(&chosen, &work, &mut outcomes, patience);
     } else {
-        run::run(&tests, &chosen, &work, &mut outcomes, patience);
+        run::run(&work.tests(), &chosen, &work, &mut outcomes, patience);
     }
     survivors::report(&mutants, &state, &outcomes, &work.root)
 }

@@ -125,25 +125,29 @@ pub fn run(
     });
 }
 
-/// Those for which there is no question, one after the other. Tests that take long are not run.
-pub fn run_alone(
-    binaries: &[Binary],
-    mutants: &[&Mutant],
-    work: &Work,
-    outcomes: &mut Outcomes,
-    patience: Duration,
-) {
-    let tests: Vec<Test<'_>> = binaries.iter().flat_map(|binary| traced(binary, work)).collect();
-    let longer_than = |limit| -> Vec<&str> {
-        tests.iter().filter(|test| test.took > limit).map(|test| &test.name[..]).collect()
-    };
-    let (slowest, slow) = (longer_than(STAGES[2]), longer_than(STAGES[0]));
+/// Those for which there is no question, one after the other. Tests that took long when they were traced last are not run.
+pub fn run_alone(mutants: &[&Mutant], work: &Work, outcomes: &mut Outcomes, patience: Duration) {
+    let mut took = Vec::new();
+    for entry in fs::read_dir(&work.directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            took.extend(kept(&path).into_iter().map(|(name, took, _)| (name, Duration::from_micros(took))));
+        }
+    }
+    let [slowest, slow] = [STAGES[2], STAGES[0]].map(|limit| -> Vec<String> {
+        took.iter().filter(|(_, took)| *took > limit).map(|(name, _)| name.clone()).collect()
+    });
     for (number, mutant) in (1..).zip(mutants) {
         let began = Instant::now();
-        let outcome = work.run_alone(mutant, binaries, [&slowest, &slow], patience);
+        let outcome = work.run_alone(mutant, [&slowest, &slow], patience);
         println!("{number}/{} alone {}: {}", mutants.len(), outcome.line().replace('\t', " "), mutant.name);
         outcomes.add(&mutant.name, outcome, began.elapsed());
     }
+}
+
+/// Of tests that were traced: names, microseconds, mutants that they came by.
+fn kept(path: &Path) -> Vec<(String, u64, Vec<u32>)> {
+    serde_json::from_str(&read(path)).expect("as it was written")
 }
 
 /// As it was traced before, if it is the same binary.
@@ -153,21 +157,20 @@ fn traced<'a>(binary: &'a Binary, work: &Work) -> Vec<Test<'a>> {
     if let (Ok(cached), Ok(built)) = (built(&cache), built(&binary.path))
         && built < cached
     {
-        let tests: Vec<(String, u64, Vec<u32>)> =
-            serde_json::from_str(&read(&cache)).expect("as it was written");
         let test = |(name, took, came_by): (String, u64, Vec<u32>)| Test {
             binary,
             name,
             took: Duration::from_micros(took),
             came_by: came_by.into_iter().collect(),
         };
-        return tests.into_iter().map(test).collect();
+        return kept(&cache).into_iter().map(test).collect();
     }
     let tests = trace(binary, work);
-    let kept = |test: &Test<'_>| {
+    let as_kept = |test: &Test<'_>| {
         (test.name.clone(), test.took.as_micros() as u64, test.came_by.iter().copied().collect::<Vec<_>>())
     };
-    let json = serde_json::to_string(&tests.iter().map(kept).collect::<Vec<_>>()).expect("numbers and names");
+    let json =
+        serde_json::to_string(&tests.iter().map(as_kept).collect::<Vec<_>>()).expect("numbers and names");
     fs::write(cache, json).expect("a file");
     tests
 }
