@@ -120,6 +120,8 @@ pub struct OneTimePreKey {
     record: Record,
 }
 
+const _: () = assert!(SignedPreKey::LEN == 1_673 && OneTimePreKey::LEN == 1_665);
+
 impl SignedPreKey {
     const KIND: (Kind, Label) = (Kind::SignedPreKey, Label::SIGNED_PREKEY);
 

@@ -131,7 +131,7 @@ fn reads_what_was_put(store: &mut impl Store) {
 }
 
 /// The highest version that there is.
-const MAX_VERSION: u64 = (1 << 63) - 1;
+const MAX_VERSION: u64 = i64::MAX.unsigned_abs();
 
 /// Every expectation with every action, on a record that is there and one that is not.
 fn expects_what_it_says(store: &mut impl Store) {
