@@ -23,6 +23,7 @@ const MAX_SHORT_LEN: usize = 3 * 1024;
 const MAX_SHORT_AD_LEN: usize = 96;
 /// What a MAC is over at most: associated data, ciphertext, both lengths.
 const MAX_MAC_LEN: usize = MAX_SHORT_AD_LEN + MAX_SHORT_LEN + LENGTHS_LEN;
+const _: () = assert!(MAX_SHORT_LEN == 3_072 && MAX_MAC_LEN == 3_184);
 
 const LENGTHS_LEN: usize = 16;
 /// Poly1305 reads blocks of this length, in bytes.

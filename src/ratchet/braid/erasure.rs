@@ -19,6 +19,7 @@ const REDUCTION: u16 = 0x100b;
 
 /// Elements in a chunk.
 const LANES: usize = CHUNK_LEN / 2;
+const _: () = assert!(size_of::<Chunk>() == CHUNK_LEN);
 
 /// The code for values of `k` chunks.
 pub(crate) struct Code {
