@@ -75,8 +75,8 @@ fn main() -> ExitCode {
             _ => parts.push(argument),
         }
     }
-    let mutants = list();
     let work = build::Work::new();
+    let mutants = list(&work.root);
     let state = work.place(&mutants);
     let mut outcomes = run::Outcomes::read(&work.directory.join("outcomes.tsv"));
     let accepted = survivors::accepted(&work.root);
@@ -99,9 +99,9 @@ fn main() -> ExitCode {
 }
 
 /// As cargo-mutants finds them, numbered.
-fn list() -> Vec<Mutant> {
+fn list(root: &Path) -> Vec<Mutant> {
     let mut command = std::process::Command::new("cargo");
-    command.args(["mutants", "--list", "--json"]);
+    command.args(["mutants", "--list", "--json"]).current_dir(root);
     for module in MODULES {
         command.args(["--file", &format!("src/{module}.rs"), "--file", &format!("src/{module}/**")]);
     }
