@@ -34,6 +34,7 @@ pub(super) const MAX_STRANGERS_SESSIONS: usize = 2;
 /// that are counted.
 const MAX_STRANGERS_BEGINNINGS: u32 = 8;
 const MAX_BEGINNINGS: u32 = 2 * MAX_DEVICES as u32;
+const _: () = assert!(MAX_BEGINNINGS == 64);
 
 impl<S: Store> Work<'_, S> {
     pub(super) fn receive_initial(
