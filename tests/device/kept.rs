@@ -14,6 +14,7 @@ fn for_fourteen_days() {
         (14 * DAY, false, false),
     ] {
         let (World { clock, mut server }, mut alice, mut bob) = acquainted();
+        assert_eq!(alice.store.count(RESEND), 0, "acknowledged");
         alice.say(&mut server, &bob.user(), "lost");
         server.take(&bob.address());
         clock.advance(seconds);
@@ -45,6 +46,7 @@ fn for_fourteen_days() {
 #[test]
 fn at_most_256_messages_a_device() {
     let (World { clock, mut server }, mut alice, mut bob) = acquainted();
+    assert_eq!(alice.store.count(RESEND), 0, "acknowledged");
     let mut carol = Phone::new(&clock, &mut server);
     carol.say(&mut server, &alice.user(), "me, too");
     alice.poll(&mut server);
