@@ -142,16 +142,8 @@ impl Work {
             output.status.success()
         };
         let without = |skipped: &[String], arguments: &[&str]| {
-            let skipped = skipped.iter().flat_map(|name| ["--skip", name]);
-            let arguments = arguments.iter().copied();
-            succeeds(
-                &["test", "--quiet"]
-                    .into_iter()
-                    .chain(arguments)
-                    .chain(["--"])
-                    .chain(skipped)
-                    .collect::<Vec<_>>(),
-            )
+            let skipped: Vec<&str> = skipped.iter().flat_map(|name| ["--skip", name]).collect();
+            succeeds(&[&["test", "--quiet"], arguments, &["--"], &skipped].concat())
         };
         if !succeeds(&["check", "--quiet", "--lib", "--profile", "test"]) {
             return Outcome::Killed("compiler".into());
