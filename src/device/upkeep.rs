@@ -50,8 +50,8 @@ pub struct Tasks {
 pub struct Settings {
     /// How lengths are hidden: [`Padding::Buckets`] unless set.
     pub padding: Padding,
-    /// Whether what is sent is kept, sealed, until its recipient acknowledges it, for 14 days at most, so that it can be
-    /// sent again when it gets lost: it is unless set to `false`.
+    /// Whether what is sent is kept, sealed, until its recipient acknowledges it, so that it can be sent again when it gets
+    /// lost: for 14 days at most, the newest 256 messages for each device, those under 64 KiB. It is unless set to `false`.
     pub resend: bool,
 }
 

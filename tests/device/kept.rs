@@ -42,6 +42,29 @@ fn for_fourteen_days() {
     }
 }
 
+/// What is 64 KiB or longer (one byte says that nothing is attached) is not kept, and its recipient gets to know that it is
+/// lost.
+#[test]
+fn of_64_kibibytes_at_most() {
+    for (len, kept) in [(64 * 1024 - 1, true), (64 * 1024, false)] {
+        let (World { clock, mut server }, mut alice, mut bob) = acquainted();
+        let long = "x".repeat(len);
+        alice.say(&mut server, &bob.user(), &long);
+        server.take(&bob.address());
+        assert_eq!(alice.store.count(RESEND), usize::from(kept), "{len} bytes");
+        alice.say(&mut server, &bob.user(), "arrives");
+        assert_eq!(bob.texts(&mut server), ["arrives"]);
+        clock.advance(61);
+        bob.say(&mut server, &alice.user(), "what did you say?");
+        alice.poll(&mut server);
+        alice.say(&mut server, &bob.user(), "this");
+        let received = bob.poll(&mut server);
+        let expected = if kept { vec![long, "this".to_owned()] } else { vec!["this".to_owned()] };
+        assert!(texts(&received) == expected, "{len} bytes");
+        assert_eq!(events(&received), if kept { vec![] } else { vec![&Event::Lost(1)] }, "{len} bytes");
+    }
+}
+
 /// Of each device the newest 256, whatever becomes of them; of another device as many again.
 #[test]
 fn at_most_256_messages_a_device() {
