@@ -5,7 +5,9 @@ use subrosa::{
     BackupLock, BundleOutcome, Device, DeviceError, Error, Event, Link, RecoveryKey, Refusal, Trust,
 };
 
-use crate::common::world::{DAY, Phone, Server, TestClock, TestStore, events, link, table::BUNDLES};
+use crate::common::world::{
+    DAY, Phone, Server, TestClock, TestStore, World, events, link, table::BUNDLES, two,
+};
 
 const YEAR: u64 = 365 * DAY;
 /// Each with a clock of their own: Alice and Bob have exchanged messages.
@@ -264,6 +266,47 @@ fn a_list_is_renewed_when_it_has_been_fetched_or_must_be() {
         clock.advance(DAY);
     }
     assert!(expires(&alone) > 60 * DAY, "renewed, and not every day");
+}
+
+/// Its own list is known to be the newest for two days after it was fetched.
+#[test]
+fn a_list_that_was_fetched_long_ago_is_not_renewed() {
+    for (seconds, renewed) in [(2 * DAY - 1, true), (2 * DAY, false)] {
+        let clock = TestClock::default();
+        let mut server = Server::default();
+        let mut phone = Phone::new(&clock, &mut server);
+        let expires = |phone: &Phone| phone.device.user_info(&phone.user()).unwrap().unwrap().list_expires;
+        let before = expires(&phone);
+        clock.advance(29 * DAY);
+        phone.device.provide(&server.list(&phone.user()).unwrap()).unwrap();
+        clock.advance(seconds);
+        phone.device.maintain().unwrap();
+        assert_eq!(expires(&phone) > before, renewed, "{seconds} seconds after it was fetched");
+    }
+}
+
+/// A session that nobody has answered for a week is taken for lost: what is sent next begins another.
+#[test]
+fn a_session_is_given_a_week_to_be_answered() {
+    for (seconds, answered, another) in
+        [(7 * DAY - 1, false, false), (7 * DAY, false, true), (7 * DAY, true, false)]
+    {
+        let (World { clock, mut server }, mut alice, mut bob) = two();
+        alice.say(&mut server, &bob.user(), "hello?");
+        if answered {
+            bob.poll(&mut server);
+            bob.say(&mut server, &alice.user(), "hello");
+            alice.poll(&mut server);
+        }
+        clock.advance(seconds);
+        match alice.device.send(&bob.user(), b"still there?") {
+            Err(DeviceError::Missing(missing)) => {
+                assert!(another, "after {seconds} seconds, answered: {answered}");
+                assert_eq!((missing.lists, missing.bundles), (vec![], vec![bob.address()]));
+            }
+            sent => assert!(sent.is_ok() && !another, "after {seconds} seconds, answered: {answered}"),
+        }
+    }
 }
 
 /// Alice's clock is 20 years ahead when she signs her list and a prekey. Nobody goes by them, and they do not last.
