@@ -152,8 +152,15 @@ fn link(folder: &Path, mut link: Link<SqliteStore>) -> Result<App> {
 
 /// Encrypts for every device that has to get it. What this returns is in the outbox already, from which it is sent.
 fn send(server: &Server, device: &mut App, to: &UserId, text: &str) -> Result<()> {
-    while let Err(error) = device.send(to, text.as_bytes()) {
-        let DeviceError::Missing(missing) = error else { return Err(error.into()) };
+    for _ in 0..3 {
+        let missing = match device.send(to, text.as_bytes()) {
+            Ok(_) => {
+                crash_if("sending");
+                return Ok(());
+            }
+            Err(DeviceError::Missing(missing)) => missing,
+            Err(error) => return Err(error.into()),
+        };
         for user in &missing.lists {
             device.provide(&server.list(user)?)?;
         }
@@ -161,8 +168,7 @@ fn send(server: &Server, device: &mut App, to: &UserId, text: &str) -> Result<()
             device.provide_bundle(address, server.bundle(address)?.as_deref())?;
         }
     }
-    crash_if("sending");
-    Ok(())
+    Err("the server does not give what is missing".into())
 }
 
 /// What the server does not have yet.

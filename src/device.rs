@@ -76,6 +76,8 @@ use work::Work;
 /// ```
 /// use subrosa::{Device, DeviceError, LOW_WATER, Outgoing, Publication, Received, StorageKey, store::MemoryStore};
 ///
+/// # fn is_set_up() -> bool { false }
+/// # fn note_that_it_is_set_up(_: &subrosa::UserId) {}
 /// # fn in_history(_: &Received) -> bool { false }
 /// # fn keep_in_history(_: &Received) {}
 /// # fn prekeys_on_server() -> usize { 0 }
@@ -84,8 +86,11 @@ use work::Work;
 /// # fn push(_: &Outgoing) {}
 /// # fn mailbox() -> Vec<Vec<u8>> { vec![] }
 /// # fn tell_server_that_it_arrived(_: &[u8]) {}
-/// # let key = StorageKey::generate();
-/// let mut device = Device::open_or_create(MemoryStore::new(), &key)?; // the key is from the platform's keychain
+/// # let (key, store) = (StorageKey::generate(), MemoryStore::new());
+/// // The key is from the platform's keychain. That there is a user the app notes outside of the store: if its file is gone,
+/// // `open` says so, where `open_or_create` would make another user, whom nobody knows.
+/// let mut device = if is_set_up() { Device::open(store, &key)? } else { Device::open_or_create(store, &key)? };
+/// note_that_it_is_set_up(&device.user());
 ///
 /// // 1. What the server needs, and what is needed from it. Records that do not open any more are deleted.
 /// let tasks = device.maintain()?;
@@ -98,7 +103,10 @@ use work::Work;
 ///     device.published(&publication)?;
 /// }
 /// for list in tasks.fetch.lists.iter().filter_map(fetch_list) {
-///     let _what_it_shows_is_in_the_inbox = device.provide(&list); // a server may have none that is to be believed
+///     // What it shows is in the inbox. A server may have none that is to be believed.
+///     if let Err(error) = device.provide(&list) {
+///         eprintln!("device list: {error}"); // `Forked`: see `Refusal`
+///     }
 /// }
 ///
 /// // 2. What came in and was not acknowledged. The app may have it already.
@@ -116,7 +124,7 @@ use work::Work;
 ///         Err(error) if error.keeps_message() => {
 ///             if let DeviceError::Missing(missing) = error {
 ///                 for list in missing.lists.iter().filter_map(fetch_list) {
-///                     let _what_it_shows_is_in_the_inbox = device.provide(&list);
+///                     let _ = device.provide(&list); // and the message is read next time
 ///                 }
 ///             }
 ///             continue;
@@ -134,6 +142,20 @@ use work::Work;
 /// ```
 ///
 /// Close it before the process ends by dropping it. There may be several on one store at once, in one process or in many.
+///
+/// # The server
+///
+/// It is not believed, and has to do little. What travels is bytes; accounts, transport and formats around them are the app's.
+///
+/// - *Of a user* it keeps the list of devices with the highest [version](crate::DeviceList::version), and gives it to whoever asks.
+/// - *Of a device* it keeps what its [`Publication`] says, and takes that from whoever is logged in as that device. To who wants to write
+///   it gives a [bundle](crate::PreKeyBundle::new) of it, with a one-time prekey that no other bundle had, as long as there are
+///   some; best without asking who wants it, and not too often.
+/// - *For a device* it keeps a mailbox: puts in what comes for [`Outgoing::to`], from anybody, and takes out what the device says
+///   has arrived.
+/// - *When a new list lacks a device* it deletes its bundles and its mailbox. For a device that is not in the newest list it takes
+///   no message: the sender's app fetches that list, [provides](Self::provide) it, and is told by
+///   [`Event::DevicesChanged`] what to send again.
 pub struct Device<S> {
     vault: Vault<S>,
     cache: Cache,
@@ -171,26 +193,28 @@ impl<S: Store> Device<S> {
     /// ```
     /// use subrosa::{Device, DeviceError, Outgoing, UserId, store::Store};
     ///
-    /// /// `list` and `bundle` ask the server.
+    /// /// `list` and `bundle` ask the server. (There may be no list: of somebody who is none of its users.)
     /// fn send<S: Store>(
     ///     device: &mut Device<S>,
     ///     to: &UserId,
     ///     text: &[u8],
-    ///     list: impl Fn(&UserId) -> Vec<u8>,
+    ///     list: impl Fn(&UserId) -> Option<Vec<u8>>,
     ///     bundle: impl Fn(&subrosa::Address) -> Option<Vec<u8>>,
     /// ) -> Result<Vec<Outgoing>, DeviceError> {
-    ///     loop {
+    ///     for _ in 0..3 {
     ///         let missing = match device.send(to, text) {
     ///             Err(DeviceError::Missing(missing)) => missing,
     ///             result => return result,
     ///         };
-    ///         for user in &missing.lists {
-    ///             device.provide(&list(user))?;
+    ///         for list in missing.lists.iter().filter_map(&list) {
+    ///             device.provide(&list)?;
     ///         }
     ///         for address in &missing.bundles {
     ///             device.provide_bundle(address, bundle(address).as_deref())?;
     ///         }
     ///     }
+    ///     // What is missing now the server does not have, or does not give: keep the text, and try again later.
+    ///     device.send(to, text)
     /// }
     /// ```
     ///
@@ -213,7 +237,8 @@ impl<S: Store> Device<S> {
     }
 
     /// What the server does not have yet, oldest first. A record that does not open is an error, and the others follow
-    /// ([`Tasks::damaged`]).
+    /// ([`Tasks::damaged`]). What is for a device that is out of its user's list is not here any more
+    /// ([`Event::DevicesChanged`]); when this one is, nothing is.
     pub fn outbox(&self) -> impl Iterator<Item = Result<Outgoing, DeviceError>> + use<'_, S> {
         queue::listing(&self.vault)
     }
@@ -332,8 +357,8 @@ impl<S: Store> Device<S> {
         self.run(|work, _, _| work.published_now(publication))
     }
 
-    /// Takes in a device list that was fetched from the server. What it shows (devices have changed, this one is unlinked) is
-    /// in the inbox, too.
+    /// Takes in a device list that was fetched from the server, of whichever user: it says whose it is. What it shows (devices
+    /// have changed, this one is unlinked) is in the inbox, too.
     ///
     /// A list that has expired is refused, and one that is valid for more than 97 days from now on. Yet if it is the newest that is known, devices that are not in it are out. An
     /// older list of this device's own user does no harm: the server has not got the newest yet.

@@ -218,7 +218,7 @@ fn a26_events_are_printed_without_content() {
         E::Message { id, content: content.clone(), attachments: vec![], resent: true },
         E::SentElsewhere { id, to: of, content, attachments: vec![] },
         E::NewUser,
-        E::DevicesChanged { of, added: vec![device], removed: vec![] },
+        E::DevicesChanged { of, added: vec![device], removed: vec![], unacknowledged: vec![] },
         E::ListRefused(Refusal::Forked),
         E::NewerList { of },
         E::NoOneTimePreKey,

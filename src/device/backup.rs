@@ -227,8 +227,9 @@ impl Backup {
 
 impl<S: Store> Device<S> {
     /// A backup of the user: the root key, who the contacts are and how much they are trusted, settings. No messages, and
-    /// nothing of this device: who [restores](Self::restore) it has a new device. Make one whenever contacts or devices
-    /// have changed.
+    /// nothing of this device: who [restores](Self::restore) it has a new device. **Make one right after the user was made**, and whenever
+    /// contacts or devices have changed. Without one, who loses the device with the root key loses the user: the list of devices expires
+    /// within 90 days, and then nobody can write to those that are left.
     ///
     /// # Errors
     /// [`DeviceError::NoRootKey`], [`DeviceError::OutOfMemory`], [`DeviceError::NoRandomness`], [`DeviceError::Store`].
@@ -246,11 +247,15 @@ impl<S: Store> Device<S> {
 
     /// Makes a new device of the user out of a backup, in a store that has none (a linking that was begun there is given
     /// up). It holds the root key, and the device that made
-    /// the backup is unlinked. Publish next: others get the new list with the first message. Sessions begin anew. Make
-    /// another backup soon: restoring from this one once more would not unlink the device that it makes now.
+    /// the backup is unlinked. Publish next. Sessions begin anew. Others get the new list with the first message from here, or from the
+    /// server when they fetch it, and go on writing to the lost device until then: write to everybody who should know soon. What they
+    /// wrote to it and it has not acknowledged they get to know ([`Event::DevicesChanged`](crate::Event::DevicesChanged)). Make
+    /// another backup soon: restoring from this one once more would not unlink the device that it makes now, and both would
+    /// hold the root key.
     ///
-    /// `list` is the user's newest device list, from the server: it may be newer than the backup. Without it, if it is,
-    /// others refuse the new list as a contradiction.
+    /// `newest_list` is the user's newest device list, from the server: it may be newer than the backup. Without it, if it is,
+    /// others refuse the new list as a contradiction ([`Refusal::Forked`]) and all that this device sends: give `None` only where
+    /// the server has none.
     ///
     /// # Errors
     /// [`DeviceError::BadBackup`]; [`DeviceError::Refused`] if the list is another user's, or forged;
@@ -262,12 +267,12 @@ impl<S: Store> Device<S> {
         config: impl Into<Config>,
         backup: &[u8],
         lock: &BackupLock<'_>,
-        list: Option<&[u8]>,
+        newest_list: Option<&[u8]>,
     ) -> Result<Self, DeviceError> {
         let backup = Backup::open(backup, lock)?;
         let root = RootKey::from_seed(&backup.root);
         let user = *root.user_id();
-        let previous = match list {
+        let previous = match newest_list {
             Some(bytes) => newest(&user, backup.list, bytes)?,
             None => backup.list,
         };

@@ -123,7 +123,7 @@ pub(super) enum Meaning<'a> {
 }
 
 impl<'a> Meaning<'a> {
-    const MESSAGE: u8 = 1;
+    pub(super) const MESSAGE: u8 = 1;
     const SENT: u8 = 2;
     const TRUST: u8 = 3;
 

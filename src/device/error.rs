@@ -12,13 +12,13 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | error | |
 /// |---|---|
 /// | [`Missing`](Self::Missing) | fetch what it names from the server, provide it ([lists](crate::Device::provide), [bundles](crate::Device::provide_bundle)), call again; what was received: keep it until then |
-/// | [`Message`](Self::Message) | what arrived cannot be read: drop it, except as its own table says |
+/// | [`Message`](Self::Message) | what arrived cannot be read: drop it, unless [`keeps_message`](Self::keeps_message) (the table of [`Error`] is for who uses sessions without a device) |
 /// | [`Message`](Self::Message) of [`Error::Duplicate`] | everyday after a crash: it has arrived, drop it |
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
-/// | [`Refused`](Self::Refused) | drop the message or list |
+/// | [`Refused`](Self::Refused) | drop the message or list; more at [`Refusal`] |
 /// | [`TooManySessions`](Self::TooManySessions) | drop the message |
 /// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget), or [blocked](crate::Device::set_trust) |
-/// | [`Blocked`](Self::Blocked) | received: drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
+/// | [`Blocked`](Self::Blocked) | received (a first message; what else is a blocked user's is dropped without an error): drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
 /// | [`TooManyDevices`](Self::TooManyDevices) | received: drop it, its sender has too many. Linking: [unlink](crate::Device::unlink) one first |
 /// | [`Unreachable`](Self::Unreachable) | try again in a day, or when the server has a bundle of one of the user's devices |
 /// | [`CertificateExpired`](Self::CertificateExpired) | read what is waiting, call again; else ask the person to open the app on the device that holds the root key |
@@ -28,7 +28,8 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`ContentTooLong`](Self::ContentTooLong) | send less, or an attachment |
 /// | [`BadLink`](Self::BadLink) | begin the linking anew |
 /// | [`BadBackup`](Self::BadBackup) | another passphrase, key or copy may open it |
-/// | [`NoDevice`](Self::NoDevice), [`Occupied`](Self::Occupied) | fix the caller: [`open_or_create`](crate::Device::open_or_create) |
+/// | [`NoDevice`](Self::NoDevice) | where there was one: its file is lost, [restore](crate::Device::restore) or [link](crate::Link). Else [create](crate::Device::create) |
+/// | [`Occupied`](Self::Occupied) | fix the caller: [`open`](crate::Device::open) |
 /// | [`LinkBegun`](Self::LinkBegun) | ask the person: [go on with the linking](crate::Link::begin), or make a device after all |
 /// | [`WrongKey`](Self::WrongKey) | keep the store; another key opens it |
 /// | [`Damaged`](Self::Damaged) | keep everything, and call [`maintain`](crate::Device::maintain), which deletes what does not open; if it stays so, begin anew out of a [backup](crate::Device::restore) |
@@ -124,12 +125,15 @@ impl Missing {
 pub enum Refusal {
     /// A signature does not verify: forged, or not of who it claims to be of.
     Forged,
-    /// Past its expiry by this device's clock.
+    /// Past its expiry by this device's clock. A list of somebody's: keep what is for them; they can be written to again when
+    /// the one of their devices that holds the root key has [maintained](crate::Device::maintain) and published.
     Expired,
     /// Older than what is known.
     Older,
     /// There are two device lists of one version, or two that do not follow from each other: the root key is used twice,
-    /// or a server shows different lists to different people.
+    /// or a server shows different lists to different people. A contact's: show it, as a warning. The own user's, on a device that was just
+    /// [restored](crate::Device::restore): it was restored without the newest list, and nobody believes it; restore again, in
+    /// an empty store, with the list from the server.
     Forked,
     /// From a device that is not in the user's list.
     NotInList,
@@ -238,7 +242,7 @@ impl fmt::Display for DeviceError {
             Self::Missing(missing) => {
                 return write!(
                     f,
-                    "{} device lists and {} bundles have to be fetched first",
+                    "{} device lists and {} bundles have to be fetched and provided first",
                     missing.lists.len(),
                     missing.bundles.len()
                 );

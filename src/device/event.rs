@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{DeviceError, Refusal, vault::random_bytes};
 use crate::{Address, AttachmentDescriptor, DeviceId, Error, UserId};
 
-/// Names a message, on all devices that it reaches alike: 16 random bytes.
+/// Names a message, on all devices that it reaches alike: 16 random bytes, chosen by its sender. So it tells apart the messages of one
+/// user, and a history is by user and id: another user may choose the same. Who sends one text to several users under one id has it
+/// twice as [`Event::SentElsewhere`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId([u8; 16]);
 
@@ -95,8 +97,8 @@ pub struct Received {
     pub from: Address,
     /// What it is.
     pub event: Event,
-    /// It may have been handed out before, and not been acknowledged: drop it if its `id` is in the app's history, and
-    /// acknowledge it.
+    /// It may have been handed out before, and not been acknowledged: drop it if this `id`, that of the inbox, is in the app's
+    /// history, and acknowledge it.
     pub redelivered: bool,
 }
 
@@ -104,7 +106,8 @@ pub struct Received {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message for the app. Foreign input: it may be anything.
+    /// A message for the app. Foreign input: it may be anything. Messages are shown in the order in which they arrive, and carry no
+    /// time: an app that wants to sort them puts a time and a number into their content.
     Message {
         /// Its name, the same on all devices.
         id: MessageId,
@@ -130,19 +133,25 @@ pub enum Event {
     /// A user has written for the first time, whom this one has neither written to nor verified: whoever it is, show them
     /// as unknown.
     NewUser,
-    /// A user's devices have changed.
+    /// A user has other devices than before.
     DevicesChanged {
         /// Whose.
         #[serde(with = "crate::roster::sealed_user_id")]
         of: UserId,
         /// What is new.
         added: Vec<DeviceId>,
-        /// What is gone.
+        /// What is gone. Nothing reaches it any more, and what waited for it in the outbox is not there any more.
         removed: Vec<DeviceId>,
+        /// Messages of this device's that those had not acknowledged, oldest first: the user may never have seen them, most
+        /// of all if they have lost a phone and restored a backup. For the person to send again, or not: under the same
+        /// name ([`Draft::with_id`](crate::Draft::with_id)), since a device that has one drops the second. Those that
+        /// were kept ([`Settings::resend`](crate::Settings::resend)), and those in the outbox.
+        unacknowledged: Vec<MessageId>,
     },
     /// A device list came with a message, and is not to be believed.
     ListRefused(Refusal),
-    /// A message names a newer list of its sender's user, or of this one, than is here: fetch it.
+    /// A message names a newer list of its sender's user, or of this one, than is here: fetch it, and
+    /// [provide](crate::Device::provide) it.
     NewerList {
         /// Of whom.
         #[serde(with = "crate::roster::sealed_user_id")]
@@ -151,11 +160,12 @@ pub enum Event {
     /// A session was begun without a one-time prekey, because the server had none left, or withheld them. Its first
     /// messages can be read by who steals the signed prekey; the next messages in both directions heal that.
     NoOneTimePreKey,
-    /// The sender's device was put back to an earlier state, or copied.
+    /// The sender's device was put back to an earlier state, or copied. What it wrote before that showed may not be read here.
     PeerRolledBack,
-    /// This device was put back to an earlier state: the sender knows of more than it remembers having sent.
+    /// This device (not the sender's) was put back to an earlier state: the sender knows of more than it remembers having sent. What was
+    /// received since is gone; what this device has sent since then and before now may not have been read.
     RolledBack,
-    /// So many messages of this device's count as lost. One that comes after all is shown.
+    /// So many messages of the sender's device to this one count as lost. One that comes after all is shown.
     Lost(u32),
     /// How much a user is trusted was changed on another device of this user.
     TrustChanged {
@@ -165,7 +175,7 @@ pub enum Event {
         /// What it is now.
         trust: Trust,
     },
-    /// This device was unlinked by the one that holds the root key.
+    /// This device was unlinked by the one that holds the root key. What was in its outbox was not sent.
     Unlinked,
     /// The sender has broken the rules, or uses a release that this one does not understand.
     NotUnderstood,
@@ -183,11 +193,12 @@ impl fmt::Debug for Event {
                 let (bytes, files) = (content.len(), attachments.len());
                 write!(f, "SentElsewhere {{ id: {id}, to: {to}, {bytes} bytes, {files} attachments }}")
             }
-            Self::DevicesChanged { of, added, removed } => f
+            Self::DevicesChanged { of, added, removed, unacknowledged } => f
                 .debug_struct("DevicesChanged")
                 .field("of", of)
                 .field("added", added)
                 .field("removed", removed)
+                .field("unacknowledged", unacknowledged)
                 .finish(),
             Self::ListRefused(refusal) => f.debug_tuple("ListRefused").field(refusal).finish(),
             Self::NewerList { of } => f.debug_struct("NewerList").field("of", of).finish(),
@@ -215,7 +226,7 @@ pub enum Trust {
     /// The app's user has compared who it is, in person or on a call: by a [`SafetyNumber`](crate::SafetyNumber), a
     /// [`SasCode`](crate::SasCode), or the whole [`UserId`].
     Verified = 1,
-    /// Nothing is sent to this user, and what comes is dropped.
+    /// Nothing is sent to this user, and what comes is dropped. Whether they were verified before is forgotten.
     Blocked = 2,
 }
 

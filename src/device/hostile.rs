@@ -377,7 +377,10 @@ fn a19_who_never_showed_a_list_is_removed_all_the_same() {
     let removed = vec![DeviceId::of(liar.identity.identity_key())];
     let events: Vec<_> = victim.inbox().map(|received| received.unwrap().event).collect();
     let of = *liar.root.user_id();
-    assert_eq!(events, [Event::NewUser, Event::DevicesChanged { of, added: vec![], removed }]);
+    assert_eq!(
+        events,
+        [Event::NewUser, Event::DevicesChanged { of, added: vec![], removed, unacknowledged: vec![] }]
+    );
     assert!(victim.receive(&session.encrypt(&content).unwrap(), None).is_err());
 }
 
@@ -482,7 +485,7 @@ fn who_has_written_before_the_list_came_stays() {
     let shown = victim.provide(&v2.to_bytes()).unwrap();
     let added = vec![DeviceId::of(liar.identity.identity_key())];
     let events: Vec<_> = shown.into_iter().map(|received| received.event).collect();
-    assert_eq!(events, [Event::DevicesChanged { of, added, removed: vec![] }]);
+    assert_eq!(events, [Event::DevicesChanged { of, added, removed: vec![], unacknowledged: vec![] }]);
     victim.receive(&session.encrypt(&content).unwrap(), None).unwrap();
 }
 

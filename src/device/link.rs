@@ -193,14 +193,15 @@ impl<S: Store> Link<S> {
     }
 
     /// What the other device scans: 169 characters that fit a QR code, upper-cased if that is denser. A secret until the
-    /// link is complete: for that device's camera only. It is the caller's to wipe.
+    /// link is complete: for that device's camera only, and not for the server, also not as the name of a mailbox by which the two devices
+    /// find each other: for that put a random name beside it into the QR code. It is the caller's to wipe.
     #[must_use]
     pub fn code(&self) -> String {
         write_code(self.identity.identity_key(), &self.state.secret)
     }
 
     /// Which user an offer is from. The person has to confirm that it is theirs: by comparing it with what the other
-    /// device shows.
+    /// device shows, on both screens the same way (the text of the id in full, or its QR code scanned by the new device).
     ///
     /// # Errors
     /// [`DeviceError::BadLink`] if the offer is not an answer to this code.
@@ -232,7 +233,8 @@ impl<S: Store> Link<S> {
         Ok(reply)
     }
 
-    /// Finishes: the device is in the user's list, and knows its contacts. Publish next.
+    /// Finishes: the device is in the user's list, and knows its contacts. Publish next. If it fails, [`begin`](Self::begin)
+    /// goes on with the same linking.
     ///
     /// # Errors
     /// [`DeviceError::BadLink`] if nothing was confirmed, or the grant does not fit what was;
@@ -366,8 +368,8 @@ impl<S: Store> Device<S> {
     /// transport, and good for an hour.
     ///
     /// # Errors
-    /// [`DeviceError::BadLink`] for a code that is none, [`DeviceError::NoRootKey`], [`DeviceError::TooManyDevices`],
-    /// [`DeviceError::Store`].
+    /// [`DeviceError::BadLink`] for a code that is none, [`DeviceError::NoRootKey`], [`DeviceError::Unlinked`],
+    /// [`DeviceError::TooManyDevices`], [`DeviceError::Store`].
     pub fn offer_link(&mut self, code: &str) -> Result<Vec<u8>, DeviceError> {
         let (identity, secret) = read_code(code)?;
         let ephemeral = AgreementKey::from_seed(&random::fill(&mut rand::rngs::SysRng)?);
@@ -375,6 +377,7 @@ impl<S: Store> Device<S> {
         let user = self.user();
         let offer = self.run(|work, context, _| {
             work.check_root()?;
+            work.check_place()?;
             let keys = LinkKeys::derive(&secret, &shared, &identity, ephemeral.public());
             let offer = keys.write_offer(Nonce::random()?, ephemeral.public(), &user);
             let record = LinkRecord { identity, keys, began: context.now };
@@ -392,7 +395,7 @@ impl<S: Store> Device<S> {
     ///
     /// # Errors
     /// [`DeviceError::BadLink`] if the reply is to no offer of the last hour, or altered; [`DeviceError::NoRootKey`],
-    /// [`DeviceError::TooManyDevices`], [`DeviceError::Store`].
+    /// [`DeviceError::Unlinked`], [`DeviceError::TooManyDevices`], [`DeviceError::Store`].
     pub fn approve_link(&mut self, reply: &[u8]) -> Result<Vec<u8>, DeviceError> {
         let contacts = Zeroizing::new(contacts::encode(&self.vault, &self.user())?);
         self.run(|work, context, _| work.approve_link(context, reply, &contacts))
@@ -403,12 +406,14 @@ impl<S: Store> Device<S> {
     /// the newest one: see [`approve_link`](Self::approve_link).)
     ///
     /// # Errors
-    /// [`DeviceError::NoRootKey`]; [`DeviceError::UnknownDevice`], also for this device; [`DeviceError::Store`].
+    /// [`DeviceError::NoRootKey`]; [`DeviceError::Unlinked`]; [`DeviceError::UnknownDevice`], also for this device;
+    /// [`DeviceError::Store`].
     pub fn unlink(&mut self, device: &DeviceId) -> Result<(), DeviceError> {
         if *device == self.address.device {
             return Err(DeviceError::UnknownDevice);
         }
         self.run(|work, context, _| {
+            work.check_root()?;
             let before = work.own_list()?;
             if !before.contains(device) {
                 return Err(DeviceError::UnknownDevice);
@@ -421,11 +426,17 @@ impl<S: Store> Device<S> {
 }
 
 impl<S: Store> Work<'_, S> {
+    /// That this device may change the list.
     fn check_root(&mut self) -> Result<(), DeviceError> {
         let me = self.me()?.get().ok_or(DeviceError::NoDevice)?;
-        if me.root.is_none() {
-            return Err(DeviceError::NoRootKey);
+        if me.unlinked {
+            return Err(DeviceError::Unlinked);
         }
+        if me.root.is_some() { Ok(()) } else { Err(DeviceError::NoRootKey) }
+    }
+
+    /// That the list has a place.
+    fn check_place(&mut self) -> Result<(), DeviceError> {
         let count = self.own_list()?.devices().count();
         if count >= usize::from(MAX_DEVICES) { Err(DeviceError::TooManyDevices) } else { Ok(()) }
     }
@@ -450,11 +461,12 @@ impl<S: Store> Work<'_, S> {
         let claim = link.keys.open_reply(head, sealed)?;
         let user = self.me()?.get().ok_or(DeviceError::NoDevice)?.user;
         roster::verify_claim(&link.identity, &user, &claim).map_err(bad_link)?;
+        self.check_root()?;
         let before = self.own_list()?;
         let list = if before.contains(&device) {
             before
         } else {
-            self.check_root()?;
+            self.check_place()?;
             self.change_own_list(context, |entries| entries.push((link.identity, claim)))?
         };
         let root = self.me()?.get().and_then(|me| me.root.as_ref()).ok_or(DeviceError::NoRootKey)?;

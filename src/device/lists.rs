@@ -8,6 +8,8 @@
 //!
 //! Not its concern: how a list is signed.
 
+use std::collections::BTreeSet;
+
 use super::{
     Context, DeviceError, Event, Received, Refusal, Trust,
     records::{Fetched, Me, Standing, Table, UserRecord},
@@ -104,12 +106,20 @@ impl<S: Store> Work<'_, S> {
         let mut removed: Vec<_> = known.iter().filter(|device| !after.contains(device)).copied().collect();
         removed.extend(written.iter().filter(|device| !known.contains(device) && !after.contains(device)));
         let added: Vec<_> = after.iter().filter(|device| !known.contains(device)).copied().collect();
-        for device in &removed {
-            self.forget_device(&Address { user, device: *device })?;
+        let mut unacknowledged = Vec::new();
+        for address in removed.iter().map(|device| Address { user, device: *device }) {
+            unacknowledged.extend(self.unacknowledged(&address)?);
+            self.forget_device(&address)?;
         }
         if !removed.is_empty() {
-            self.drop_outbox(|out| out.user == user && removed.contains(&out.device))?;
+            self.drop_outbox(|out| {
+                let dropped = out.user == user && removed.contains(&out.device);
+                unacknowledged.extend(out.message.filter(|_| dropped));
+                dropped
+            })?;
         }
+        let mut named = BTreeSet::new();
+        unacknowledged.retain(|id| named.insert(*id));
         let own = self.me()?.get().is_some_and(|me| me.user == user);
         let slot = self.user(&user)?;
         match slot.change() {
@@ -131,8 +141,8 @@ impl<S: Store> Work<'_, S> {
             // It may not send any more, and what it has made is refused.
             self.drop_outbox(|_| true)?;
         }
-        let news = before.is_some() && !again;
-        let changed = news.then_some(Event::DevicesChanged { of: user, added, removed });
+        let news = before.is_some() && !again && !(added.is_empty() && removed.is_empty());
+        let changed = news.then_some(Event::DevicesChanged { of: user, added, removed, unacknowledged });
         Ok(Taken { user, changed, refused, unlinked })
     }
 

@@ -78,31 +78,33 @@ impl<S: Store> Device<S> {
         Self::found(Vault::new(store, key), clock, identity, &me, &list, &[])
     }
 
-    /// Opens the device that a store has, or makes a new user. Not where a linking was begun: to make a user there would be to
-    /// give it up, and it may have been approved on the other device.
+    /// Opens the device that a store has, or makes a new user: also where the file of a store was lost, and then it is a user
+    /// whom nobody knows. An app that knows that there was one calls [`open`](Self::open), and offers to
+    /// [restore](Self::restore) or to [link](crate::Link) if it fails. Not where a linking was begun: to make a user there would
+    /// be to give it up, and it may have been approved on the other device.
     ///
     /// # Errors
     /// [`DeviceError::LinkBegun`]; those of [`open`](Self::open) and [`create`](Self::create).
     pub fn open_or_create(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
-        if store.read(&KEY_CHECK)?.is_some() {
-            return Self::open(store, config);
-        }
-        if store.list(Table::Begun as u8, 0, 1)?.is_empty() {
+        if store.read(&KEY_CHECK)?.is_none() && !is_linking(&store)? {
             Self::create(store, config)
         } else {
-            Err(DeviceError::LinkBegun)
+            Self::open(store, config)
         }
     }
 
     /// Opens the device that a store has.
     ///
     /// # Errors
-    /// [`DeviceError::NoDevice`], [`DeviceError::WrongKey`], [`DeviceError::Damaged`],
+    /// [`DeviceError::NoDevice`], [`DeviceError::LinkBegun`], [`DeviceError::WrongKey`], [`DeviceError::Damaged`],
     /// [`DeviceError::UnsupportedVersion`], [`DeviceError::Store`].
     pub fn open(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
         let Config { key, clock } = config.into();
         let vault = Vault::new(store, key);
-        check_key(&vault)?;
+        match check_key(&vault) {
+            Err(DeviceError::NoDevice) if is_linking(&vault.store)? => return Err(DeviceError::LinkBegun),
+            checked => checked?,
+        };
         let id = vault.id(IdentityKeyPair::TABLE, ONLY);
         let (_, identity) = vault.read::<IdentityKeyPair>(&id)?.ok_or(DeviceError::Damaged)?;
         let (_, me) = vault.read::<Me>(&vault.id(Me::TABLE, ONLY))?.ok_or(DeviceError::Damaged)?;
@@ -148,6 +150,11 @@ impl<S: Store> Device<S> {
         vault.commit(&changes).map_err(occupied)?;
         Ok(Self::with(vault, clock, identity, me.user))
     }
+}
+
+/// Whether this store has no device because it is being linked.
+fn is_linking(store: &impl Store) -> Result<bool, DeviceError> {
+    Ok(!store.list(Table::Begun as u8, 0, 1)?.is_empty())
 }
 
 /// The conflict of who expects that a store has no device.

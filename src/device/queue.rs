@@ -52,7 +52,7 @@ impl<S: Store> Work<'_, S> {
     /// Deletes what waits in the outbox and is not to leave any more.
     pub(super) fn drop_outbox(
         &mut self,
-        is_dropped: impl Fn(&OutboxRecord) -> bool,
+        mut is_dropped: impl FnMut(&OutboxRecord) -> bool,
     ) -> Result<(), DeviceError> {
         let mut after = 0;
         loop {

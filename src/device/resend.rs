@@ -11,12 +11,13 @@ use std::collections::BTreeSet;
 
 use super::{
     Context, DeviceError, MessageId, Missing, Outgoing,
-    content::{Body, MAX_NUMBERS, Place, StreamId},
+    content::{Body, MAX_NUMBERS, Meaning, Place, StreamId},
     records::{PeerRecord, ResendRecord, Standing, Table},
+    streams::Sending,
     work::Work,
 };
 use crate::{
-    DeviceId, UnixTime,
+    Address, DeviceId, UnixTime,
     keys::{DAY, HOUR},
     store::Store,
 };
@@ -163,11 +164,38 @@ impl<S: Store> Work<'_, S> {
         stream: StreamId,
         numbers: core::ops::Range<u32>,
     ) {
-        let kept = numbers.end.saturating_sub(MAX_RESEND).max(numbers.start);
-        for number in kept..numbers.end {
+        for number in kept(&numbers) {
             self.delete(Table::Resend, &resend_name(device, &Place { stream, number }));
         }
     }
+
+    /// The app's messages for the user of a device that it has not acknowledged, as far as they are kept for being asked for.
+    pub(super) fn unacknowledged(
+        &mut self,
+        Address { user, device }: &Address,
+    ) -> Result<Vec<MessageId>, DeviceError> {
+        let mut ids = Vec::new();
+        let peer = match self.peer(device) {
+            Err(DeviceError::Damaged) => return Ok(ids),
+            peer => peer?.get().filter(|peer| peer.user == *user),
+        };
+        let Some(&Sending { stream, next, acknowledged }) = peer.map(|peer| &peer.sending) else {
+            return Ok(ids);
+        };
+        for number in kept(&(acknowledged..next)) {
+            match self.read::<ResendRecord>(&resend_name(device, &Place { stream, number })) {
+                Ok(Some(record)) if record.kind == Meaning::MESSAGE => ids.push(record.id),
+                Ok(_) | Err(DeviceError::Damaged) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// Which of the numbers that were not acknowledged are kept, at most.
+fn kept(numbers: &core::ops::Range<u32>) -> core::ops::Range<u32> {
+    numbers.end.saturating_sub(MAX_RESEND).max(numbers.start)..numbers.end
 }
 
 impl PeerRecord {

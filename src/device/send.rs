@@ -50,7 +50,7 @@ pub struct Draft<'a> {
     pub content: &'a [u8],
     /// With which attachments. Their files go to the server by themselves.
     pub attachments: &'a [AttachmentDescriptor],
-    /// Its name, if the app has given it one.
+    /// Its name, if the app has given it one: see [`with_id`](Self::with_id).
     pub id: Option<MessageId>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Draft<'a> {
 
     /// Gives it a name of the app's, random and kept with the draft. If it is sent again under this name, because the
     /// app does not know whether a crash came before or after, it is sent once: while it is in the outbox nothing
-    /// happens, and a recipient who has it drops it.
+    /// happens, and a recipient who has it drops it. So no other text may have this name: it would be dropped as well, without an error.
     #[must_use]
     pub fn with_id(self, id: MessageId) -> Self {
         Self { id: Some(id), ..self }

@@ -121,8 +121,11 @@ impl<S: Store> Device<S> {
     /// messages returned; they are in the outbox, too. A user that nothing is known of is known from now on.
     ///
     /// # Errors
-    /// [`DeviceError::Store`].
+    /// [`DeviceError::UnknownUser`] for this user, who need not be verified and cannot be blocked; [`DeviceError::Store`].
     pub fn set_trust(&mut self, user: &UserId, trust: Trust) -> Result<Vec<Outgoing>, DeviceError> {
+        if *user == self.user() {
+            return Err(DeviceError::UnknownUser);
+        }
         self.run(|work, context, _| {
             // The last word, also if the one before was given under a clock that was ahead.
             let before = work.user(user)?.get().map(|record| record.trust_since.not_far_ahead(context.now));
@@ -165,6 +168,14 @@ impl<S: Store> Device<S> {
             }
             if stranger { work.fewer_strangers() } else { Ok(()) }
         })
+    }
+
+    /// How this device works. A device that was [restored](Self::restore) works as the one that made the backup did.
+    ///
+    /// # Errors
+    /// [`DeviceError::Store`].
+    pub fn settings(&self) -> Result<Settings, DeviceError> {
+        Ok(self.me()?.ok_or(DeviceError::NoDevice)?.settings)
     }
 
     /// Changes how this device works. Without resending, what was kept for it is not sent any more, and deleted; if this is

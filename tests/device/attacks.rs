@@ -478,7 +478,10 @@ fn a19_a_withheld_list_shows_with_one_message() {
     second.say(&mut world.server, &bob.user(), "I am new");
     let received = bob.poll(&mut world.server);
     let added = vec![second.address().device];
-    assert_eq!(events(&received), [&Event::DevicesChanged { of: alice.user(), added, removed: vec![] }]);
+    assert_eq!(
+        events(&received),
+        [&Event::DevicesChanged { of: alice.user(), added, removed: vec![], unacknowledged: vec![] }]
+    );
     assert_eq!(bob.device.user_info(&alice.user()).unwrap().unwrap().devices.len(), 2);
 }
 
@@ -496,7 +499,10 @@ fn a19_a_list_withheld_from_its_own_user_shows() {
     alice.say(&mut world.server, &bob.user(), "there is another");
     let received = second.poll(&mut world.server);
     let added = vec![third.address().device];
-    assert_eq!(events(&received), [&Event::DevicesChanged { of: bob.user(), added, removed: vec![] }]);
+    assert_eq!(
+        events(&received),
+        [&Event::DevicesChanged { of: bob.user(), added, removed: vec![], unacknowledged: vec![] }]
+    );
     assert_eq!(texts(&received), ["there is another"]);
 }
 
@@ -688,7 +694,7 @@ fn an_older_list_put_back_lets_a_removed_device_in_until_another_one_writes() {
             received = alice.device.provide(&world.server.list(&b).unwrap()).unwrap();
         }
         let removed = vec![stolen.address().device];
-        let out = Event::DevicesChanged { of: b, added: vec![], removed };
+        let out = Event::DevicesChanged { of: b, added: vec![], removed, unacknowledged: vec![] };
         assert!(events(&received).contains(&&out), "{received:?}");
         let refused = begin_anew(&mut stolen, &mut world.server, "refused");
         assert!(alice.device.receive(&refused, None).is_err());

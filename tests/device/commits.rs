@@ -143,6 +143,7 @@ fn every_call_is_one_commit() {
     let backup = n.of(0, "backup", &mut alice, |device| device.backup(&lock).unwrap());
     let store = TestStore::default();
     n.count(1, "restore", &store, || Device::restore(store.clone(), config(), &backup, &lock, None).unwrap());
+    n.of(0, "settings", &mut alice, |device| device.settings().unwrap());
     n.of(1, "forget", &mut alice, |device| device.forget(&b).unwrap());
     n.of(0, "forget", &mut alice, |device| device.forget(&b).unwrap_err());
 

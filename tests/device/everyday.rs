@@ -218,7 +218,12 @@ fn an_unlinked_device_is_out_for_everybody() {
     let received = bob.poll(&mut world.server);
     let removed = vec![stolen.address().device];
     assert!(
-        events(&received).contains(&&Event::DevicesChanged { of: alice.user(), added: vec![], removed }),
+        events(&received).contains(&&Event::DevicesChanged {
+            of: alice.user(),
+            added: vec![],
+            removed,
+            unacknowledged: vec![]
+        }),
         "{received:?}"
     );
     stolen.try_say(&mut world.server, &bob.user(), "after").unwrap();
@@ -475,11 +480,10 @@ fn other_devices_get_new_certificates() {
         alice.publish(&mut world.server);
         assert_eq!(alice.device.outbox().count(), 1);
         alice.push(&mut world.server);
-        assert!(
-            events(&second.poll(&mut world.server))
-                .iter()
-                .any(|event| matches!(event, Event::DevicesChanged { .. }))
-        );
+        let expires = |phone: &Phone| phone.device.user_info(&alice.user()).unwrap().unwrap().list_expires;
+        assert!(expires(&second) < expires(&alice));
+        assert_eq!(second.poll(&mut world.server), [], "the devices are the same");
+        assert_eq!(expires(&second), expires(&alice));
         second.device.maintain().unwrap();
         second.publish(&mut world.server);
         second.say(&mut world.server, &alice.user(), "got it");

@@ -2,11 +2,12 @@
 //! of it lasts.
 
 use subrosa::{
-    BackupLock, BundleOutcome, Device, DeviceError, Error, Event, Link, RecoveryKey, Refusal, Trust,
+    BackupLock, BundleOutcome, Device, DeviceError, Draft, Error, Event, Link, MessageId, RecoveryKey,
+    Refusal, Trust,
 };
 
 use crate::common::world::{
-    DAY, Phone, Server, TestClock, TestStore, World, events, link, table::BUNDLES, two,
+    DAY, Phone, Server, TestClock, TestStore, World, events, link, table::BUNDLES, texts, two,
 };
 
 const YEAR: u64 = 365 * DAY;
@@ -61,6 +62,8 @@ fn a_linking_is_not_given_up_by_accident() {
     let (clock, store) = (TestClock::default(), TestStore::default());
     let code = Link::begin(store.clone(), clock.config()).unwrap().code();
     let opened = Device::open_or_create(store.clone(), clock.config());
+    assert!(matches!(opened, Err(DeviceError::LinkBegun)), "{opened:?}");
+    let opened = Device::open(store.clone(), clock.config());
     assert!(matches!(opened, Err(DeviceError::LinkBegun)), "{opened:?}");
     assert_eq!(Link::begin(store, clock.config()).unwrap().code(), code);
 }
@@ -241,6 +244,75 @@ fn a19_a_restored_user_is_not_forked_by_the_device_of_before() {
     assert!(events(&shown).contains(&&Event::Unlinked), "{shown:?}");
     alice.device.maintain().unwrap();
     assert!(matches!(alice.device.publication(0), Err(DeviceError::Unlinked)));
+    // It does not change the list any more. What it knows, a backup still saves: it may be the last to have the root key.
+    let link = Link::begin(TestStore::default(), clock.config()).unwrap();
+    let offer = alice.device.offer_link(&link.code());
+    assert!(matches!(offer, Err(DeviceError::Unlinked)), "{offer:?}");
+    let unlinked = alice.device.unlink(&restored.address().device);
+    assert!(matches!(unlinked, Err(DeviceError::Unlinked)), "{unlinked:?}");
+    alice.device.backup(&BackupLock::Key(&key)).unwrap();
+}
+
+/// Alice loses her phone with what Bob wrote last, and restores a backup. Bob gets to know what she may not have seen, and
+/// sends it again.
+#[test]
+fn what_a_lost_phone_did_not_acknowledge_is_named() {
+    for resend in [true, false] {
+        let (World { clock, mut server }, mut alice, mut bob) = crate::common::world::acquainted();
+        let mut settings = bob.device.settings().unwrap();
+        settings.resend = resend;
+        bob.device.set_settings(settings).unwrap();
+        let key = RecoveryKey::generate().unwrap();
+        let backup = alice.device.backup(&BackupLock::Key(&key)).unwrap();
+        bob.say(&mut server, &alice.user(), "read");
+        alice.poll(&mut server);
+        alice.say(&mut server, &bob.user(), "yes");
+        bob.poll(&mut server);
+        let ids = [0, 1, 2].map(|id| MessageId::from_bytes([id; 16]));
+        let to = alice.user();
+        let send = |bob: &mut Phone, id: u8| {
+            let draft = Draft::new(&to, b"unread").with_id(ids[usize::from(id)]);
+            bob.device.send_many(&[draft]).unwrap();
+        };
+        for id in [1, 0] {
+            send(&mut bob, id);
+            bob.push(&mut server);
+        }
+        send(&mut bob, 2);
+        server.take(&alice.address());
+        let list = server.list(&alice.user());
+        let (store, lock) = (TestStore::default(), BackupLock::Key(&key));
+        let device = Device::restore(store.clone(), clock.config(), &backup, &lock, list.as_deref()).unwrap();
+        let mut restored = Phone { device, store, clock };
+        restored.publish(&mut server);
+        let shown = bob.device.provide(&server.list(&alice.user()).unwrap()).unwrap();
+        let changed = Event::DevicesChanged {
+            of: alice.user(),
+            added: vec![restored.address().device],
+            removed: vec![alice.address().device],
+            unacknowledged: if resend { vec![ids[1], ids[0], ids[2]] } else { vec![ids[2]] },
+        };
+        assert_eq!(events(&shown), [&changed]);
+        assert_eq!(bob.device.outbox().count(), 0);
+        let address = restored.address();
+        bob.device.provide_bundle(&address, server.bundle(&address).as_deref()).unwrap();
+        for id in [1, 0, 2] {
+            send(&mut bob, id);
+        }
+        bob.push(&mut server);
+        assert_eq!(texts(&restored.poll(&mut server)), ["unread"; 3]);
+    }
+}
+
+/// Nobody doubts who they are themselves, nor shuts their own devices out.
+#[test]
+fn a_user_is_not_asked_to_trust_themselves() {
+    let (_, mut alice, _) = acquainted();
+    for trust in [Trust::Verified, Trust::Unverified, Trust::Blocked] {
+        let own = alice.device.set_trust(&alice.user(), trust);
+        assert!(matches!(own, Err(DeviceError::UnknownUser)), "{own:?}");
+    }
+    assert_eq!(alice.device.user_info(&alice.user()).unwrap().unwrap().trust, Trust::Verified);
 }
 
 /// The list is renewed once it is known to be the newest; and if that cannot be known, before it expires.
@@ -276,12 +348,17 @@ fn a_list_that_was_fetched_long_ago_is_not_renewed() {
         let mut server = Server::default();
         let mut phone = Phone::new(&clock, &mut server);
         let expires = |phone: &Phone| phone.device.user_info(&phone.user()).unwrap().unwrap().list_expires;
+        let mut other = Phone::unpublished(&clock);
+        other.device.provide(&server.list(&phone.user()).unwrap()).unwrap();
         let before = expires(&phone);
         clock.advance(29 * DAY);
         phone.device.provide(&server.list(&phone.user()).unwrap()).unwrap();
         clock.advance(seconds);
         phone.device.maintain().unwrap();
         assert_eq!(expires(&phone) > before, renewed, "{seconds} seconds after it was fetched");
+        // Others take it in, and there is nothing to tell about it.
+        phone.publish(&mut server);
+        assert_eq!(other.device.provide(&server.list(&phone.user()).unwrap()).unwrap(), []);
     }
 }
 

@@ -37,7 +37,7 @@ fn a19_who_brings_the_list_that_it_is_not_in_is_out() {
     let content = Content { lists: vec![after.as_bytes()], ..text(1) };
     let received = bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
     let (of, removed) = (*alice.0.user_id(), vec![DeviceId::of(removed.identity_key())]);
-    let changed = Event::DevicesChanged { of, added: vec![], removed };
+    let changed = Event::DevicesChanged { of, added: vec![], removed, unacknowledged: vec![] };
     assert_eq!(events(received), [changed, Event::ListRefused(Refusal::NotInList)], "and no text");
     bob.receive(&session.encrypt(&text(2).encode()).unwrap(), None).unwrap_err();
 }
