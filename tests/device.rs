@@ -12,6 +12,8 @@
 
 mod common;
 
+#[path = "device/apart.rs"]
+mod apart;
 #[path = "device/attacks.rs"]
 mod attacks;
 #[path = "device/commits.rs"]

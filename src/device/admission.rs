@@ -73,7 +73,7 @@ impl<S: Store> Work<'_, S> {
             self.put(&handshake, &HandshakeRecord { device: address.device, session: id })?;
         }
         let peer = self.peer_or_new(&address, &key)?;
-        peer.sessions.push(SessionEntry { id, began: context.now, last_used: context.now, given_up: false });
+        peer.sessions.push(SessionEntry::new(id, context.now));
         let outcome =
             self.received(context, MessageKind::Initial, &address.device, &id, message, &content, events)?;
         self.drop_old_sessions(&address.device)?;
@@ -102,7 +102,7 @@ impl<S: Store> Work<'_, S> {
         }
         let address = Address { user, device };
         let claimed = *certificate.list();
-        let events = self.introduce(&address, claimed)?;
+        let events = self.introduce(&address, Some(claimed))?;
         let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
         let list = record.newest_list()?;
         let known = record.known.unwrap_or(claimed);
@@ -128,11 +128,28 @@ impl<S: Store> Work<'_, S> {
         }
     }
 
+    /// A message has opened in a session with a device. If the record of its user was damaged, and deleted, they are met as if for
+    /// the first time.
+    pub(super) fn meet_again(&mut self, sender: &Address) -> Result<Vec<Event>, DeviceError> {
+        let known = |record: &UserRecord| record.devices.contains(&sender.device);
+        if self.user(&sender.user)?.get().is_some_and(known) {
+            return Ok(Vec::new());
+        }
+        let events = match self.user(&sender.user)?.get() {
+            Some(_) => Vec::new(),
+            None => self.introduce(sender, None)?,
+        };
+        if let Some(record) = self.user(&sender.user)?.change() {
+            record.devices.push(sender.device);
+        }
+        Ok(events)
+    }
+
     /// A user writes a first message: perhaps for the first time.
-    pub(super) fn introduce(
+    fn introduce(
         &mut self,
         address: &Address,
-        claimed: KnownList,
+        claimed: Option<KnownList>,
     ) -> Result<Vec<Event>, DeviceError> {
         let record = self.user(&address.user)?.get();
         let standing = record.map_or(Standing::Listed, |record| record.standing);
@@ -159,7 +176,7 @@ impl<S: Store> Work<'_, S> {
         match slot.change() {
             Some(record) => record.standing = Standing::Stranger,
             None => {
-                let record = UserRecord::new(address.user, Some(claimed), None);
+                let record = UserRecord::new(address.user, claimed, None);
                 slot.put(UserRecord { standing: Standing::Stranger, ..record });
             }
         }

@@ -32,7 +32,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`Occupied`](Self::Occupied) | fix the caller: [`open`](crate::Device::open) |
 /// | [`LinkBegun`](Self::LinkBegun) | ask the person: [go on with the linking](crate::Link::begin), or make a device after all |
 /// | [`WrongKey`](Self::WrongKey) | keep the store; another key opens it |
-/// | [`Damaged`](Self::Damaged) | keep everything, and call [`maintain`](crate::Device::maintain), which deletes what does not open; if it stays so, begin anew out of a [backup](crate::Device::restore) |
+/// | [`Damaged`](Self::Damaged) | keep everything, and call [`maintain`](crate::Device::maintain), which deletes what does not open. If only a message is received with it still: what was known of its sender's device is lost, and sending to that user mends it. If it stays so, begin anew out of a [backup](crate::Device::restore) |
 /// | [`UnsupportedVersion`](Self::UnsupportedVersion) | keep everything until the app is updated |
 /// | [`OutOfMemory`](Self::OutOfMemory), [`NoRandomness`](Self::NoRandomness) | keep everything, try again later |
 /// | [`Store`](Self::Store) | keep everything, try again when its cause is gone |

@@ -57,7 +57,9 @@ impl<S: Store> Work<'_, S> {
         let mut arrival = None;
         if let Some(peer) = self.peer(&sender.device)?.change() {
             // First its own number: nothing is lost by coming.
-            arrival = content.body.map(|body| (body, peer.receiving.arrived(&body.place, context.now)));
+            arrival = content
+                .body
+                .map(|body| (body, peer.receiving.arrived(&body.place, body.resent, context.now)));
             lost(peer.receiving.gone(&content.gone), events);
             lost(peer.receiving.give_up_late(context.now), events);
         }
@@ -115,6 +117,7 @@ impl<S: Store> Work<'_, S> {
         let peer = self.peer(&sender.device)?.change().ok_or(DeviceError::Damaged)?;
         match arrival {
             Arrival::New { lost: count } => lost(*count, events),
+            Arrival::Late => return Ok(()),
             // It was late, and was asked for: both have come, in whichever order.
             Arrival::Again if body.resent || peer.ids.contains(&body.fingerprint()) => return Ok(()),
             Arrival::Again => events.push(Event::PeerRolledBack),

@@ -133,12 +133,15 @@ impl<S: Store> Work<'_, S> {
                 // Otherwise the header has authenticated, and it is the way that has damaged the rest. Were that a mark,
                 // who damages a message on purpose would see by the bundle that is fetched whose it was.
                 // Nor does the same message mark twice, for who keeps it.
-                if matches!(error, Error::TooFarAhead | Error::PeerRolledBack)
-                    && !self.has_seen(device, message)?
-                {
-                    self.give_up(context, device, session)?;
-                    let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
-                    remember(&mut peer.seen, fingerprint(message));
+                if matches!(error, Error::TooFarAhead | Error::PeerRolledBack) {
+                    let mark = fingerprint(message);
+                    let peer = self.peer(device)?;
+                    if peer.get().is_some_and(|peer| !peer.marks.contains(&mark))
+                        && let Some(peer) = peer.change()
+                    {
+                        remember(&mut peer.marks, mark);
+                        self.give_up(context, device, session)?;
+                    }
                 }
                 Ok(Some(Outcome::Refused(error.into())))
             }
@@ -161,19 +164,26 @@ impl<S: Store> Work<'_, S> {
         let sender = Address { user: peer.user, device: *device };
         remember(&mut peer.seen, fingerprint(message));
         self.follow(context, device, session, kind)?;
+        events.append(&mut self.meet_again(&sender)?);
         let mut out = Vec::new();
-        if self.user(&sender.user)?.get().is_none_or(|user| user.trust == Trust::Blocked) {
+        if self.user(&sender.user)?.get().is_some_and(|user| user.trust == Trust::Blocked) {
             // It counts as arrived: else it would be asked for, and come, when the user is not blocked any more.
             if let Ok(Content { body: Some(body), .. }) = Content::decode(content)
                 && let Some(peer) = self.peer(device)?.change()
             {
-                peer.receiving.arrived(&body.place, context.now);
+                peer.receiving.arrived(&body.place, body.resent, context.now);
             }
             return Ok(Outcome::Received(out));
         }
         match Content::decode(content) {
             Ok(content) => self.read_content(context, &sender, &content, &mut events)?,
             Err(_) => events.push(Event::NotUnderstood),
+        }
+        // It goes on from before the session that is sent on here, which it does not have, then.
+        if events.contains(&Event::PeerRolledBack)
+            && self.peer(device)?.get().is_some_and(|peer| !peer.sends_on(session))
+        {
+            self.give_up(context, device, session)?;
         }
         for event in events {
             let own =

@@ -182,6 +182,17 @@ pub(super) struct PeerRecord {
     pub(super) seen: Vec<[u8; 8]>,
     /// Hashes of the ids of the last messages received: what was sent a second time is known by them.
     pub(super) ids: Vec<[u8; 8]>,
+    /// Hashes of the last messages that have shown a session to be broken: each does it once.
+    pub(super) marks: Vec<[u8; 8]>,
+    /// The version of our list that it was told by itself, and when.
+    pub(super) told: Option<(u32, UnixTime)>,
+}
+
+impl SessionEntry {
+    /// Of a session that begins now.
+    pub(super) fn new(id: SessionId, now: UnixTime) -> Self {
+        Self { id, began: now, last_used: now, waiting_since: None, given_up: false }
+    }
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -189,6 +200,8 @@ pub(super) struct SessionEntry {
     pub(super) id: SessionId,
     pub(super) began: UnixTime,
     pub(super) last_used: UnixTime,
+    /// When it was first sent on since something was read in it.
+    pub(super) waiting_since: Option<UnixTime>,
     /// It was replaced as it seemed broken, or was found so: what comes in it is read, and does not make it the one to send on.
     pub(super) given_up: bool,
 }

@@ -214,7 +214,12 @@ impl<S: Store> Work<'_, S> {
         for key in devices {
             let device = DeviceId::of(&key);
             self.drop_damaged(&device)?;
-            if self.peer_or_new(&Address { user: own, device }, &key)?.sessions.is_empty() {
+            let peer = self.peer_or_new(&Address { user: own, device }, &key)?;
+            if peer.user != own {
+                // It says that it is another user's, too.
+                continue;
+            }
+            if peer.sessions.is_empty() {
                 self.number(context, &device, id, meaning)?;
             } else {
                 out.push(self.send_body(context, &device, id, meaning)?);
@@ -377,6 +382,7 @@ impl<S: Store> Work<'_, S> {
         let user = peer.user;
         let session = peer.sessions.first_mut().ok_or(DeviceError::UnknownDevice)?;
         session.last_used = context.now;
+        session.waiting_since.get_or_insert(context.now);
         let session = session.id;
         let ack = peer.receiving.ack();
         let asks = peer.receiving.asks(context.now, MAX_NUMBERS);

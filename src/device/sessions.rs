@@ -28,7 +28,7 @@ use crate::{
 /// more than that.
 const MAX_HEALINGS: usize = 2;
 const HEALING_PERIOD: u64 = DAY;
-/// Seconds after which a session that nobody has answered is taken for lost.
+/// Seconds after which a session in which nothing comes any more is taken for lost: the peer may have been put back, and not know it.
 const UNANSWERED: u64 = 7 * DAY;
 /// Seconds in which a device may still send on an older session than the one that was begun since: its messages are late.
 const SUCCESSION: u64 = HOUR;
@@ -61,8 +61,7 @@ impl<S: Store> Work<'_, S> {
         }
         peer.suspicion = Suspicion::None;
         peer.sessions.iter_mut().for_each(|entry| entry.given_up = true);
-        let entry = SessionEntry { id, began: context.now, last_used: context.now, given_up: false };
-        peer.sessions.insert(0, entry);
+        peer.sessions.insert(0, SessionEntry::new(id, context.now));
         self.drop_old_sessions(&address.device)
     }
 
@@ -94,6 +93,8 @@ impl<S: Store> Work<'_, S> {
                 asked_since: UnixTime::from_secs(0),
                 seen: Vec::new(),
                 ids: Vec::new(),
+                marks: Vec::new(),
+                told: None,
             };
             self.peer(&address.device)?.put(record);
         }
@@ -126,11 +127,9 @@ impl<S: Store> Work<'_, S> {
         let Some(entry) = peer.sessions.first().copied() else { return Ok(true) };
         let may = peer.healings.iter().filter(|time| is_recent(**time, context.now)).count() < MAX_HEALINGS;
         let suspicious = peer.suspicion != Suspicion::None;
-        let unanswered = entry.began.is_over(UNANSWERED, context.now);
-        let wanted = suspicious
-            || self
-                .session(&entry.id)?
-                .is_none_or(|session| session.needs_rehandshake() || (unanswered && !session.is_confirmed()));
+        let unanswered = entry.waiting_since.is_some_and(|since| since.is_over(UNANSWERED, context.now));
+        let wanted =
+            suspicious || unanswered || self.session(&entry.id)?.is_none_or(Session::needs_rehandshake);
         Ok(wanted && may)
     }
 
@@ -145,13 +144,18 @@ impl<S: Store> Work<'_, S> {
         let sessions = self.peer(device)?.get().map_or(&[][..], |peer| &peer.sessions);
         let given_up = sessions.iter().any(|entry| entry.id == *session && entry.given_up);
         let yields = match sessions.first().map(|entry| entry.id) {
-            Some(active) if active != *session => !given_up && self.yields(&active, session, kind)?,
+            Some(active) if active != *session => {
+                // If both sides have begun, and each has given up the other's, neither would come to one that both have.
+                let confirmed = self.session(&active)?.is_some_and(Session::is_confirmed);
+                !(given_up && confirmed) && self.yields(&active, session, kind)?
+            }
             _ => true,
         };
         let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
         if let Some(position) = peer.sessions.iter().position(|entry| entry.id == *session) {
             if let Some(entry) = peer.sessions.get_mut(position) {
                 entry.last_used = context.now;
+                entry.waiting_since = None;
             }
             if yields {
                 if position > 0 || peer.suspicion == Suspicion::Unreadable {
@@ -244,6 +248,13 @@ impl<S: Store> Work<'_, S> {
             self.delete(Table::Handshakes, &handshake);
         }
         Ok(())
+    }
+}
+
+impl PeerRecord {
+    /// Whether this session is the one that is sent on.
+    pub(super) fn sends_on(&self, session: &SessionId) -> bool {
+        self.sessions.first().is_some_and(|active| active.id == *session)
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{
 const MAX_STREAMS: usize = 4;
 /// How many missing messages of one stream are remembered; of a larger gap the older ones are given up at once.
 pub(super) const MAX_MISSING: usize = 256;
-/// How many that were given up are remembered of one stream, the highest: so that they are new if they come after all.
+/// How many that were given up, or came again, are remembered of one stream, the highest: so that they are new if they come
+/// after all, or known.
 const MAX_GIVEN_UP: usize = 256;
 /// How often a missing message is asked for.
 const MAX_ASKS: u8 = 2;
@@ -78,7 +79,7 @@ impl Sending {
 /// What a peer's device has sent to this one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Receiving {
-    /// Newest last.
+    /// Last the one in which something came last.
     streams: Vec<Stream>,
 }
 
@@ -87,7 +88,7 @@ struct Stream {
     id: StreamId,
     /// One more than the highest number received.
     next: u32,
-    /// Lowest first; those that were given up, too.
+    /// Lowest first; those that were given up, or have come again, too.
     missing: Vec<Missing>,
 }
 
@@ -95,13 +96,15 @@ struct Stream {
 struct Missing {
     number: u32,
     since: UnixTime,
-    /// How often; or [`GIVEN_UP`].
+    /// How often; or [`GIVEN_UP`], or [`CAME`].
     asked: u8,
     last_asked: UnixTime,
 }
 
 /// It counts as lost: it is not asked for, and holds no acknowledgement back.
 const GIVEN_UP: u8 = u8::MAX;
+/// It has come, sent again: the first one may still be under way.
+const CAME: u8 = GIVEN_UP - 1;
 
 /// What a number says about a message that has authenticated.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,13 +113,21 @@ pub(super) enum Arrival {
     New { lost: u32 },
     /// A message with this number has arrived before.
     Again,
+    /// It was late, was asked for, and has come: this is the other one of the two.
+    Late,
 }
 
 impl Receiving {
     /// Notes that a message has arrived.
-    pub(super) fn arrived(&mut self, place: &Place, now: UnixTime) -> Arrival {
+    pub(super) fn arrived(&mut self, place: &Place, resent: bool, now: UnixTime) -> Arrival {
         let stream = match self.streams.iter().position(|stream| stream.id == place.stream) {
-            Some(index) => self.streams.get_mut(index),
+            // What was asked for may be of an older one.
+            Some(index) if resent => self.streams.get_mut(index),
+            Some(index) => {
+                let stream = self.streams.remove(index);
+                self.streams.push(stream);
+                self.streams.last_mut()
+            }
             None => {
                 let excess = (self.streams.len() + 1).saturating_sub(MAX_STREAMS);
                 self.streams.drain(..excess);
@@ -124,10 +135,10 @@ impl Receiving {
                 self.streams.last_mut()
             }
         };
-        stream.map_or(Arrival::Again, |stream| stream.arrived(place.number, now))
+        stream.map_or(Arrival::Again, |stream| stream.arrived(place.number, resent, now))
     }
 
-    /// The acknowledgement of the newest stream.
+    /// The acknowledgement of the stream that the peer goes on with.
     pub(super) fn ack(&self) -> Option<Place> {
         self.streams.last().map(|stream| Place { stream: stream.id, number: stream.through() })
     }
@@ -190,7 +201,7 @@ impl Stream {
         self.missing.iter().filter(|missing| missing.is_awaited()).count()
     }
 
-    /// Forgets the lowest of those that were given up, if they are too many.
+    /// Forgets the lowest of those that are not awaited any more, if they are too many.
     fn forget(&mut self) {
         let mut excess = (self.missing.len() - self.count()).saturating_sub(MAX_GIVEN_UP);
         self.missing.retain(|missing| {
@@ -200,11 +211,19 @@ impl Stream {
         });
     }
 
-    fn arrived(&mut self, number: u32, now: UnixTime) -> Arrival {
+    fn arrived(&mut self, number: u32, resent: bool, now: UnixTime) -> Arrival {
         if number < self.next {
-            let before = self.missing.len();
-            self.missing.retain(|missing| missing.number != number);
-            return if self.missing.len() < before { Arrival::New { lost: 0 } } else { Arrival::Again };
+            let Some(index) = self.missing.iter().position(|missing| missing.number == number) else {
+                return Arrival::Again;
+            };
+            let mut missing = self.missing.remove(index);
+            let came = missing.asked == CAME;
+            if resent {
+                missing.asked = CAME;
+                self.missing.insert(index, missing);
+                self.forget();
+            }
+            return if came { Arrival::Late } else { Arrival::New { lost: 0 } };
         }
         let gap = number - self.next;
         let remembered = gap.min((MAX_MISSING + MAX_GIVEN_UP) as u32);
@@ -231,7 +250,7 @@ impl Stream {
 
 impl Missing {
     fn is_awaited(&self) -> bool {
-        self.asked != GIVEN_UP
+        self.asked < CAME
     }
 
     fn is_due(&self, now: UnixTime) -> bool {
@@ -263,7 +282,7 @@ mod tests {
 
     fn arrived(receiving: &mut Receiving, numbers: impl IntoIterator<Item = u32>) {
         for number in numbers {
-            assert_eq!(receiving.arrived(&at(number), time(0)), Arrival::New { lost: 0 });
+            assert_eq!(receiving.arrived(&at(number), false, time(0)), Arrival::New { lost: 0 });
         }
     }
 
@@ -273,7 +292,7 @@ mod tests {
         assert_eq!(receiving.ack(), None);
         arrived(&mut receiving, [0, 1, 4]);
         assert_eq!((receiving.ack(), receiving.missing()), (Some(at(2)), 2));
-        assert_eq!(receiving.arrived(&at(1), time(0)), Arrival::Again);
+        assert_eq!(receiving.arrived(&at(1), false, time(0)), Arrival::Again);
         arrived(&mut receiving, [3]);
         assert_eq!(receiving.ack(), Some(at(2)));
         arrived(&mut receiving, [2]);
@@ -305,18 +324,46 @@ mod tests {
         arrived(&mut receiving, [0, 4]);
         assert_eq!((receiving.give_up_late(time(604_800)), receiving.missing()), (3, 0));
         arrived(&mut receiving, [2]);
-        assert_eq!(receiving.arrived(&at(2), time(0)), Arrival::Again);
+        assert_eq!(receiving.arrived(&at(2), false, time(0)), Arrival::Again);
         assert_eq!(receiving.ack(), Some(at(5)));
         // Of a gap that is too large at once, and of what the sender cannot send again, as well.
-        let far = receiving.arrived(&at(505), time(0));
+        let far = receiving.arrived(&at(505), false, time(0));
         assert_eq!((far, receiving.missing()), (Arrival::New { lost: 500 - 256 }, 256));
         assert_eq!(receiving.gone(&[at(504)]), 1);
         arrived(&mut receiving, [5, 248, 249, 504]);
         // No more than 256 are remembered, the lowest are not.
-        assert_eq!(receiving.arrived(&at(1_506), time(0)), Arrival::New { lost: 1_000 - 256 + 254 });
-        assert_eq!(receiving.arrived(&at(993), time(0)), Arrival::Again);
+        assert_eq!(receiving.arrived(&at(1_506), false, time(0)), Arrival::New { lost: 1_000 - 256 + 254 });
+        assert_eq!(receiving.arrived(&at(993), false, time(0)), Arrival::Again);
         arrived(&mut receiving, [994, 1_249, 1_250]);
         assert_eq!(receiving.streams[0].missing.len(), 256 + 256 - 3);
+    }
+
+    #[test]
+    fn what_came_again_is_known_when_the_first_one_comes() {
+        let mut receiving = Receiving::default();
+        arrived(&mut receiving, [0, 4]);
+        assert_eq!(receiving.arrived(&at(2), true, time(0)), Arrival::New { lost: 0 });
+        assert_eq!(receiving.arrived(&at(2), true, time(0)), Arrival::Late);
+        assert_eq!((receiving.missing(), receiving.ack()), (2, Some(at(1))));
+        assert_eq!(receiving.asks(time(60), 9), [at(1), at(3)]);
+        assert_eq!((receiving.gone(&[at(2)]), receiving.give_up_late(time(604_800))), (0, 2));
+        assert_eq!(receiving.arrived(&at(2), false, time(0)), Arrival::Late);
+        // Once more it is a number that was used twice.
+        assert_eq!(receiving.arrived(&at(2), false, time(0)), Arrival::Again);
+    }
+
+    /// A device that was put back twice to the same state goes on in the stream of before.
+    #[test]
+    fn the_stream_that_goes_on_is_acknowledged() {
+        let mut receiving = Receiving::default();
+        let other = |number| Place { stream: StreamId([2; 8]), number };
+        arrived(&mut receiving, [0, 2]);
+        receiving.arrived(&other(0), false, time(0));
+        assert_eq!(receiving.ack(), Some(other(1)));
+        receiving.arrived(&at(1), true, time(0));
+        assert_eq!(receiving.ack(), Some(other(1)), "by what was asked for it does not change");
+        arrived(&mut receiving, [3]);
+        assert_eq!(receiving.ack(), Some(at(4)));
     }
 
     #[test]
@@ -330,13 +377,13 @@ mod tests {
     #[test]
     fn a10_gaps_and_streams_are_bounded() {
         let mut receiving = Receiving::default();
-        let far = receiving.arrived(&at(1_000), time(0));
+        let far = receiving.arrived(&at(1_000), false, time(0));
         assert_eq!(far, Arrival::New { lost: 1_000 - 256 });
-        assert_eq!(receiving.arrived(&at(1_011), time(0)), Arrival::New { lost: 10 });
+        assert_eq!(receiving.arrived(&at(1_011), false, time(0)), Arrival::New { lost: 10 });
         assert_eq!(receiving.missing(), 256);
-        assert_eq!(receiving.arrived(&at(u32::MAX), time(0)), Arrival::New { lost: u32::MAX - 1_012 });
+        assert_eq!(receiving.arrived(&at(u32::MAX), false, time(0)), Arrival::New { lost: u32::MAX - 1_012 });
         for stream in 2..9 {
-            receiving.arrived(&Place { stream: StreamId([stream; 8]), number: 300 }, time(0));
+            receiving.arrived(&Place { stream: StreamId([stream; 8]), number: 300 }, false, time(0));
         }
         assert_eq!(receiving.streams.len(), MAX_STREAMS);
         assert_eq!(receiving.missing(), MAX_STREAMS * MAX_MISSING);

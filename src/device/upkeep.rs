@@ -25,6 +25,8 @@ use crate::{
 const RENEW_DAYS: u64 = 60;
 /// Seconds for which it is known to be that, from when it was fetched: an app maintains once a day, and fetches then.
 const KNOWN_NEWEST: u64 = 2 * DAY;
+/// Seconds after which another device of the user is told of the list once more, as long as it has not said that it has it.
+const TELL_AGAIN_AFTER: u64 = DAY;
 /// Days before its end when it is signed anew all the same: a server that withholds it must not have it expire.
 const RENEW_UNSEEN_DAYS: u64 = 14;
 
@@ -138,7 +140,8 @@ impl<S: Store> Device<S> {
 
     /// Forgets a user, their sessions and what was kept for them; not what is in the outbox and the inbox, and not that they are
     /// blocked: for that, [unblock](Self::set_trust) them first. Should they write again they are as new, and what they wrote
-    /// before counts as missing.
+    /// before counts as missing. (They may write on in a session that is not here any more, which nobody sees: after a week without an
+    /// answer their device begins another.)
     ///
     /// # Errors
     /// [`DeviceError::UnknownUser`], also for this user; [`DeviceError::Store`].
@@ -354,9 +357,18 @@ impl<S: Store> Work<'_, S> {
         let (version, devices) = (record.known.map_or(0, |known| known.version), record.devices.clone());
         for device in devices {
             self.drop_damaged(&device)?;
-            let lacks = |peer: &&PeerRecord| peer.has_our_list < version && !peer.sessions.is_empty();
-            if self.peer(&device)?.get().filter(lacks).is_some() {
+            let told = |peer: &PeerRecord| {
+                peer.told.is_some_and(|(told, when)| {
+                    told == version && !when.is_over(TELL_AGAIN_AFTER, context.now)
+                })
+            };
+            let lacks =
+                |peer: &PeerRecord| peer.has_our_list < version && !peer.sessions.is_empty() && !told(peer);
+            if self.peer(&device)?.get().is_some_and(lacks) {
                 let _in_the_outbox: Outgoing = self.send_content(context, &device, None)?;
+                if let Some(peer) = self.peer(&device)?.change() {
+                    peer.told = Some((version, context.now));
+                }
             }
         }
         Ok(())

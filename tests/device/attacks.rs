@@ -753,3 +753,51 @@ fn a19_an_expired_list_is_good_for_bad_news() {
     let Err(DeviceError::Missing(missing)) = bob.device.send(&alice.user(), b"?") else { panic!() };
     assert_eq!(missing.lists, [alice.user()]);
 }
+
+/// The server holds back a message, which is sent again, and delivers it after more than are remembered.
+#[test]
+fn a31_what_was_sent_again_is_not_shown_once_more() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "late");
+    let late = world.server.take(&bob.address()).remove(0);
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what?");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "again");
+    assert_eq!(bob.texts(&mut world.server), ["late", "again"]);
+    for number in 0..33 {
+        alice.say(&mut world.server, &bob.user(), &format!("{number}"));
+        bob.poll(&mut world.server);
+    }
+    assert_eq!(bob.device.receive(&late, None).unwrap(), []);
+}
+
+/// A device was put back, once. Who keeps the message by which that shows cannot have a bundle fetched by it again, however many
+/// others have come since.
+#[test]
+fn a30_a_message_that_marks_does_it_once() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let snapshot = alice.store.snapshot();
+    alice.say(&mut world.server, &bob.user(), "read");
+    bob.poll(&mut world.server);
+    alice.put_back(&snapshot);
+    alice.say(&mut world.server, &bob.user(), "under the same number");
+    let kept = world.server.take(&bob.address()).remove(0);
+    let mut bundles = Vec::new();
+    for _ in 0..3 {
+        let error = bob.device.receive(&kept, None).unwrap_err();
+        assert!(matches!(error, DeviceError::Message(Error::PeerRolledBack)), "{error:?}");
+        let before = world.server.stock(&alice.address());
+        bob.say(&mut world.server, &alice.user(), "is a bundle fetched?");
+        bundles.push(before - world.server.stock(&alice.address()));
+        alice.poll(&mut world.server);
+        for _ in 0..40 {
+            alice.say(&mut world.server, &bob.user(), "many");
+            bob.poll(&mut world.server);
+        }
+        world.clock.advance(DAY);
+    }
+    assert_eq!(bundles, [1, 0, 0]);
+}

@@ -345,3 +345,23 @@ fn a_device_that_does_not_know_who_it_is_does_not_open() {
         assert!(alice.store.records() == before);
     }
 }
+
+/// What is known of Bob does not open, and is deleted: he is met as somebody new, and nothing that he writes is swallowed.
+#[test]
+fn a_user_whose_record_was_damaged_is_met_again() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.store.damage_one(USERS, 1);
+    alice.restart();
+    assert_eq!(alice.device.maintain().unwrap().damaged, 1);
+    assert!(alice.device.user_info(&bob.user()).unwrap().is_none());
+    bob.say(&mut world.server, &alice.user(), "hello?");
+    bob.say(&mut world.server, &alice.user(), "are you there?");
+    let received = alice.poll(&mut world.server);
+    assert_eq!(texts(&received), ["hello?", "are you there?"]);
+    assert_eq!(events(&received), [&Event::NewUser, &Event::NewerList { of: bob.user() }]);
+    alice.say(&mut world.server, &bob.user(), "who are you?");
+    assert_eq!(bob.texts(&mut world.server), ["who are you?"]);
+    // What there is of his device belongs to him again.
+    alice.device.forget(&bob.user()).unwrap();
+    assert_eq!([PEERS, SESSIONS].map(|table| alice.store.count(table)), [0, 0]);
+}

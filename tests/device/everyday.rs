@@ -755,3 +755,26 @@ fn a46_there_are_no_more_than_32_devices() {
     assert!(matches!(refused, Err(DeviceError::TooManyDevices)), "{refused:?}");
     assert_eq!(alice.device.user_info(&alice.user()).unwrap().unwrap().devices.len(), 32);
 }
+
+/// A device that only reads is told of a new list once, and once more on the next day, not at every start.
+#[test]
+fn a_device_that_only_reads_is_told_of_a_list_once_a_day() {
+    let (mut world, mut alice, _) = acquainted();
+    let mut tablet = link(&mut alice, &mut world.server);
+    alice.say(&mut world.server, &tablet.user(), "hello");
+    tablet.poll(&mut world.server);
+    let mut told = Vec::new();
+    for advance in [0, 0, DAY - 1, 1, 0] {
+        world.clock.advance(advance);
+        alice.device.maintain().unwrap();
+        told.push(alice.device.outbox().count());
+        alice.push(&mut world.server);
+        tablet.poll(&mut world.server);
+    }
+    assert_eq!(told, [1, 0, 0, 1, 0]);
+    tablet.say(&mut world.server, &alice.user(), "I have it");
+    alice.poll(&mut world.server);
+    world.clock.advance(DAY);
+    alice.device.maintain().unwrap();
+    assert_eq!(alice.device.outbox().count(), 0);
+}
