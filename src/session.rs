@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod halves;
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile;
 #[cfg(test)]
 pub(crate) mod impostor;
 mod state;

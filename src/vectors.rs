@@ -15,6 +15,7 @@ use crate::{
     crypto::recorder::recorded, roster::RootKey,
 };
 
+mod forged;
 mod roster;
 mod verify;
 

@@ -106,6 +106,26 @@ fn replay(path: &Path) -> usize {
                 Ok(content) => assert_eq!(content, bytes(step, "content"), "{place}"),
                 Err(error) => assert_eq!(format!("{error:?}"), step["error"], "{place}"),
             },
+            "read_bundle" => {
+                let read =
+                    PreKeyBundle::from_bytes(&bytes(step, "bundle")).and_then(|bundle| bundle.verify(now));
+                assert_eq!(format!("{:?}", read.unwrap_err()), step["error"], "{place}");
+            }
+            "accept_bytes" => {
+                let identity = person.identity.as_ref().unwrap();
+                let prekeys = person.prekeys.as_mut().unwrap();
+                let before = prekeys.seal(&key);
+                let accepted = Session::accept_with_rng(identity, prekeys, &bytes(step, "message"), &mut rng);
+                assert_eq!(format!("{:?}", accepted.unwrap_err()), step["error"], "{place}");
+                assert_eq!(prekeys.seal(&key), before, "{place}");
+            }
+            "decrypt_bytes" => {
+                let session = person.session.as_mut().unwrap();
+                let before = session.seal(&key);
+                let error = session.decrypt(&bytes(step, "message")).unwrap_err();
+                assert_eq!(format!("{error:?}"), step["error"], "{place}");
+                assert_eq!(session.seal(&key), before, "{place}");
+            }
             "lose" => {
                 let session = person.session.as_mut().unwrap();
                 session.set_padding(Padding::None);
@@ -129,7 +149,16 @@ fn replay(path: &Path) -> usize {
 #[test]
 fn frozen_transcripts_replay() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    for name in ["handshake_one_time", "handshake_last_resort", "turns", "skips", "refusals", "padding"] {
+    for name in [
+        "handshake_one_time",
+        "handshake_last_resort",
+        "turns",
+        "epochs",
+        "skips",
+        "refusals",
+        "padding",
+        "forged",
+    ] {
         let steps = replay(&directory.join(name).with_extension("json"));
         assert!(steps > 8, "{name} has {steps} steps");
     }

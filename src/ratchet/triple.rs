@@ -122,11 +122,11 @@ impl TripleRatchet {
         rng: &mut impl TryCryptoRng,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.seal_altered(envelope, content, rng, out, |_, _| {})
+        self.seal_altered(envelope, content, rng, out, |_, _| {}, |_| {})
     }
 
-    /// [`Self::seal`] with a header and codewords that a malicious peer has altered before they were used: for
-    /// tests.
+    /// [`Self::seal`] with a header and codewords that a malicious peer has altered before they were used, and a body before it was
+    /// sealed: for tests.
     fn seal_altered(
         &mut self,
         envelope: &Envelope<'_>,
@@ -134,6 +134,7 @@ impl TripleRatchet {
         rng: &mut impl TryCryptoRng,
         out: &mut Vec<u8>,
         alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
+        alter_body: impl FnOnce(&mut [u8]),
     ) -> Result<(), Error> {
         out.clear();
         let room = envelope.padding.room(content.len(), envelope.least)?;
@@ -165,6 +166,7 @@ impl TripleRatchet {
         envelope.prefix.iter().for_each(|part| out.extend_from_slice(part));
         out.resize(body_start, 0);
         body::encode(content, body_len, codewords, out);
+        alter_body(out.get_mut(body_start..).unwrap_or_default());
         key.seal(envelope.associated_data, &header_bytes, out, body_start);
         #[allow(clippy::expect_used, reason = "a sealed body has at least 32 bytes")]
         let nonce = *out.last_chunk().expect("at least 24 bytes");
@@ -326,10 +328,12 @@ impl TripleRatchet {
         &mut self,
         envelope: &Envelope<'_>,
         content: &[u8],
+        rng: &mut impl TryCryptoRng,
         alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
+        alter_body: impl FnOnce(&mut [u8]),
     ) -> Vec<u8> {
         let mut message = Vec::new();
-        self.seal_altered(envelope, content, &mut rand::rngs::SysRng, &mut message, alter).unwrap();
+        self.seal_altered(envelope, content, rng, &mut message, alter, alter_body).unwrap();
         message
     }
 

@@ -63,6 +63,24 @@ fn hostile_with_codewords(
     session: &mut Session,
     alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
 ) -> Vec<u8> {
+    forge(session, &mut rand::rngs::SysRng, alter, |_| {})
+}
+
+/// A copy of a session, with its incarnation.
+pub(crate) fn twin(session: &Session) -> Session {
+    let key = StorageKey::from_bytes(&[1; 32]);
+    let mut twin = Session::open(&key, &session.seal(&key)).unwrap();
+    twin.incarnation = session.incarnation;
+    twin
+}
+
+/// The same, also with an altered body.
+pub(crate) fn forge(
+    session: &mut Session,
+    rng: &mut impl TryCryptoRng,
+    alter: impl FnOnce(&mut [u8; HEADER_LEN], &mut Option<Codewords>),
+    alter_body: impl FnOnce(&mut [u8]),
+) -> Vec<u8> {
     let hot = &mut *session.hot;
     let (kind, handshake) = match &hot.progress {
         Progress::Unanswered(part) => (MessageKind::Initial, &part[..]),
@@ -75,7 +93,7 @@ fn hostile_with_codewords(
         padding: hot.padding,
         least: 0,
     };
-    hot.ratchet.seal_hostile(&envelope, b"hostile", alter)
+    hot.ratchet.seal_hostile(&envelope, b"hostile", rng, alter, alter_body)
 }
 
 #[track_caller]

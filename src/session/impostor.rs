@@ -90,7 +90,17 @@ pub(crate) fn forged_with_payload(
     bundle: &VerifiedBundle,
     payload: &[u8],
 ) -> Session {
-    let rng = &mut rand::rngs::SysRng;
+    forged_from(name, binding, stage2, bundle, payload, &mut rand::rngs::SysRng)
+}
+
+pub(crate) fn forged_from(
+    name: &IdentityKey,
+    binding: &Signature,
+    stage2: &Secret<32>,
+    bundle: &VerifiedBundle,
+    payload: &[u8],
+    rng: &mut impl TryCryptoRng,
+) -> Session {
     let (part, secrets) = initiate_as(name, binding, stage2, bundle, payload, rng);
     Session::begin(part, secrets, bundle, rng).unwrap()
 }

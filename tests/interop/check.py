@@ -33,6 +33,9 @@ FIELDS = {
     "lose": [{"count"}],
     "accept": [{"message", "content", "payload", "peer_identity", "session_id"}, {"message", "error"}],
     "decrypt": [{"message", "content"}, {"message", "error"}],
+    "read_bundle": [{"what", "bundle", "error"}],
+    "accept_bytes": [{"what", "message", "error"}],
+    "decrypt_bytes": [{"what", "message", "error"}],
     "reopen": [set()],
     "snapshot": [set()],
     "restore": [set()],
@@ -301,6 +304,17 @@ class Replay:
         # UnknownSession if its chain had no more keys, TooOld if the rest of its chain was abandoned.
         names = "Duplicate UnknownSession" + " TooOld" * any(c.forgotten == c.length for c in session.closed)
         refused(names, "decrypt, again", lambda: session.decrypt(message, []), session)
+
+    def op_read_bundle(self, s, who, rng, trace):
+        refused(s["error"], s["what"], lambda: Bundle.decode(bytes.fromhex(s["bundle"])).verify(self.now))
+
+    def op_accept_bytes(self, s, who, rng, trace):
+        identity, prekeys, message = self.identities[who], self.prekeys[who], bytes.fromhex(s["message"])
+        refused(s["error"], s["what"], lambda: accept(identity, prekeys, message, rng, []), prekeys)
+
+    def op_decrypt_bytes(self, s, who, rng, trace):
+        session, message = self.sessions[who], bytes.fromhex(s["message"])
+        refused(s["error"], s["what"], lambda: session.decrypt(message, []), session)
 
     def agree(self, session):
         """Both sides have one PQ root in an epoch, and each names the epoch that section 8.3 says."""

@@ -86,6 +86,20 @@ fn replay(path: &Path) {
                 Ok(content) => assert_eq!(content, bytes(step, "content"), "{place}"),
                 Err(refusal) => assert_eq!(format!("{refusal:?}"), step["error"], "{place}"),
             },
+            "read_bundle" => {
+                let read = Bundle::read(&bytes(step, "bundle")).and_then(|bundle| bundle.verify(now));
+                assert_eq!(format!("{:?}", read.unwrap_err()), step["error"], "{place}");
+            }
+            "accept_bytes" => {
+                let (identity, prekeys) =
+                    (person.identity.as_ref().unwrap(), person.prekeys.as_mut().unwrap());
+                let accepted = Session::accept(identity, prekeys, &bytes(step, "message"), &mut tape);
+                assert_eq!(format!("{:?}", accepted.err().unwrap()), step["error"], "{place}");
+            }
+            "decrypt_bytes" => {
+                let refusal = person.session.as_mut().unwrap().decrypt(&bytes(step, "message")).unwrap_err();
+                assert_eq!(format!("{refusal:?}"), step["error"], "{place}");
+            }
             "lose" => {
                 let session = person.session.as_mut().unwrap();
                 session.padding = Padding::None;
@@ -105,9 +119,16 @@ fn replay(path: &Path) {
 #[test]
 fn the_reference_replays_the_frozen_transcripts() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    for name in
-        ["handshake_one_time", "handshake_last_resort", "turns", "skips", "refusals", "padding", "epochs"]
-    {
+    for name in [
+        "handshake_one_time",
+        "handshake_last_resort",
+        "turns",
+        "skips",
+        "refusals",
+        "padding",
+        "epochs",
+        "forged",
+    ] {
         replay(&directory.join(name).with_extension("json"));
     }
     let mut tally = Tally::new();
