@@ -51,6 +51,18 @@ fn debug_shows_where_it_is_and_no_record() {
     assert!(text.starts_with("SqliteStore { path: ") && !text.contains("before"), "{text}");
 }
 
+/// A table ends where the next one begins, at whichever position a lister is.
+#[test]
+fn tables_do_not_overlap() {
+    for table in [0, 1, 254] {
+        for after in [0, 1, 1 << POSITION_BITS, u64::MAX] {
+            let places = places_after(table, after);
+            assert_eq!(*places.end(), first_place(table + 1) - 1);
+            assert!(after > 1 || *places.start() == first_place(table) + 1 + i64::try_from(after).unwrap());
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_loses_nothing() {
     let file = File::new("full");
