@@ -143,11 +143,17 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<(), DeviceError> {
         let sessions = self.peer(device)?.get().map_or(&[][..], |peer| &peer.sessions);
         let given_up = sessions.iter().any(|entry| entry.id == *session && entry.given_up);
-        let yields = match sessions.first().map(|entry| entry.id) {
-            Some(active) if active != *session => {
-                // If both sides have begun, and each has given up the other's, neither would come to one that both have.
-                let confirmed = self.session(&active)?.is_some_and(Session::is_confirmed);
-                !(given_up && confirmed) && self.yields(&active, session, kind)?
+        let yields = match sessions.first().copied() {
+            Some(active) if active.id != *session => {
+                let confirmed = self.session(&active.id)?.is_some_and(Session::is_confirmed);
+                if given_up {
+                    // If both sides have begun, and each has given up the other's, neither would come to one that both have.
+                    !confirmed && self.yields(&active.id, session, kind)?
+                } else {
+                    // Who begins one now has not got one that was begun here long ago, or has lost it since.
+                    let overdue = !confirmed && active.began.is_over(SUCCESSION, context.now);
+                    overdue && kind == MessageKind::Initial || self.yields(&active.id, session, kind)?
+                }
             }
             _ => true,
         };

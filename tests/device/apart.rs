@@ -154,6 +154,25 @@ fn who_was_forgotten_is_read_again_after_a_week() {
     assert_eq!(read, [7, 8, 9]);
 }
 
+/// Bob, who has had no answer for a week, has begun a session; Alice has read that, and forgets him. When she writes to him he
+/// answers in hers, whatever the ids of the two are.
+#[test]
+fn who_was_forgotten_answers_in_the_session_that_is_there() {
+    for _ in 0..6 {
+        let (mut world, mut alice, mut bob) = acquainted();
+        bob.say(&mut world.server, &alice.user(), "one");
+        world.clock.advance(8 * DAY);
+        bob.say(&mut world.server, &alice.user(), "two");
+        assert_eq!(alice.texts(&mut world.server), ["one", "two"]);
+        alice.device.forget(&bob.user()).unwrap();
+        world.clock.advance(2 * HOUR);
+        alice.say(&mut world.server, &bob.user(), "who are you?");
+        assert_eq!(bob.texts(&mut world.server), ["who are you?"]);
+        bob.say(&mut world.server, &alice.user(), "Bob");
+        assert_eq!(alice.texts(&mut world.server), ["Bob"]);
+    }
+}
+
 /// The same snapshot is put back twice. Alice gets to know both times, and nothing is kept for good.
 #[test]
 fn a16_put_back_twice_to_the_same_state() {

@@ -81,6 +81,8 @@ struct Peer {
     /// The app is forgetting it: what it writes on the old session would be lost, and rightly so.
     mute: bool,
     was_forgotten: bool,
+    /// It has begun a session that it has had no answer in: it may stay on that for an hour, whatever the app begins.
+    is_unanswered: bool,
 }
 
 /// What waits for the app.
@@ -190,6 +192,7 @@ impl Town {
             answers: 0,
             mute: false,
             was_forgotten: false,
+            is_unanswered: false,
         });
         self.publish(self.peers.len() - 1);
     }
@@ -316,6 +319,9 @@ impl Town {
     fn post(&mut self, index: usize) {
         let peer = &mut self.peers[index];
         let outbox: Vec<_> = peer.device.outbox().map(Result::unwrap).collect();
+        if let Some(last) = outbox.last() {
+            peer.is_unanswered = MessageKind::of(&last.bytes) == Ok(MessageKind::Initial);
+        }
         peer.device.sent(outbox.iter().map(|out| out.id)).unwrap();
         let from = peer.device.user();
         for out in outbox {
@@ -436,7 +442,7 @@ impl Town {
         let may = |peer: &&mut Peer| {
             let user = peer.device.user();
             let answered = peer.mute || (peer.answers > 0 && !peer.read.is_empty());
-            answered && mail.iter().all(|mail| mail.from != user)
+            answered && !peer.is_unanswered && mail.iter().all(|mail| mail.from != user)
         };
         let peer = self.peers.iter_mut().skip(1).find(may)?;
         (peer.mute, peer.was_forgotten) = (true, true);
