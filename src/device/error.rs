@@ -48,11 +48,11 @@ pub enum DeviceError {
     Missing(Missing),
     /// What arrived cannot be read, or is no message.
     Message(Error),
-    /// There are too many sessions to try them all without being told who sent the message.
+    /// There are too many sessions to try them all without being told who sent the message: more than 4,096.
     NeedsHint,
     /// What arrived is well-formed, and is not to be believed.
     Refused(Refusal),
-    /// So many users who were never answered have written that no more are let in.
+    /// So many users who were never answered have written, 500, that no more are let in.
     TooManyStrangers,
     /// The user is [blocked](crate::Trust::Blocked).
     Blocked,

@@ -204,7 +204,7 @@ impl<S: Store> Device<S> {
     }
 
     /// What has to be done now and then: call it at every start and once a day, and after receiving what was waiting.
-    /// Prekeys and the list of devices are renewed when they are due (the list 30 days after it was made, if it has been fetched
+    /// Prekeys and the list of devices are renewed when they are due (the signed prekey after a week, the list 30 days after it was made, if it has been fetched
     /// lately; else 76); what was kept for 14 days is deleted. What a contact's
     /// device asked for again an hour ago or earlier, and was not sent with another message to it, is in the outbox now. So
     /// is, if this device holds the root key, what tells the user's other devices of a new list. Records that do not open
