@@ -131,11 +131,8 @@ impl<S: Store> Work<'_, S> {
     /// A message has opened in a session with a device. If the record of its user was damaged, and deleted, they are met as if for
     /// the first time.
     pub(super) fn meet_again(&mut self, sender: &Address) -> Result<Vec<Event>, DeviceError> {
-        let known = |record: &UserRecord| record.devices.contains(&sender.device);
-        if self.user(&sender.user)?.get().is_some_and(known) {
-            return Ok(Vec::new());
-        }
         let events = match self.user(&sender.user)?.get() {
+            Some(record) if record.devices.contains(&sender.device) => return Ok(Vec::new()),
             Some(_) => Vec::new(),
             None => self.introduce(sender, None)?,
         };

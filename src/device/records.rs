@@ -188,13 +188,6 @@ pub(super) struct PeerRecord {
     pub(super) told: Option<(u32, UnixTime)>,
 }
 
-impl SessionEntry {
-    /// Of a session that begins now.
-    pub(super) fn new(id: SessionId, now: UnixTime) -> Self {
-        Self { id, began: now, last_used: now, waiting_since: None, given_up: false }
-    }
-}
-
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct SessionEntry {
     pub(super) id: SessionId,
@@ -204,6 +197,13 @@ pub(super) struct SessionEntry {
     pub(super) waiting_since: Option<UnixTime>,
     /// It was replaced as it seemed broken, or was found so: what comes in it is read, and does not make it the one to send on.
     pub(super) given_up: bool,
+}
+
+impl SessionEntry {
+    /// Of a session that begins now.
+    pub(super) fn new(id: SessionId, now: UnixTime) -> Self {
+        Self { id, began: now, last_used: now, waiting_since: None, given_up: false }
+    }
 }
 
 /// Whether the session to send on is in order.

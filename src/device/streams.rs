@@ -213,15 +213,14 @@ impl Stream {
 
     fn arrived(&mut self, number: u32, resent: bool, now: UnixTime) -> Arrival {
         if number < self.next {
-            let Some(index) = self.missing.iter().position(|missing| missing.number == number) else {
+            let Some(missing) = self.missing.iter_mut().find(|missing| missing.number == number) else {
                 return Arrival::Again;
             };
-            let mut missing = self.missing.remove(index);
-            let came = missing.asked == CAME;
+            let came = std::mem::replace(&mut missing.asked, CAME) == CAME;
             if resent {
-                missing.asked = CAME;
-                self.missing.insert(index, missing);
                 self.forget();
+            } else {
+                self.missing.retain(|missing| missing.number != number);
             }
             return if came { Arrival::Late } else { Arrival::New { lost: 0 } };
         }

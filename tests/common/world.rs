@@ -478,6 +478,11 @@ pub fn events(received: &[Received]) -> Vec<&Event> {
     received.iter().map(|received| &received.event).filter(other).collect()
 }
 
+/// A message that nobody can read.
+pub fn garbage() -> Vec<u8> {
+    [&[0x21][..], &[7; 340]].concat()
+}
+
 /// Links a new device of this user.
 pub fn link(phone: &mut Phone, server: &mut Server) -> Phone {
     let store = TestStore::default();

@@ -3,14 +3,11 @@
 
 use subrosa::{DeviceError, Event};
 
-use crate::common::world::{DAY, Phone, Server, World, acquainted, events, link, table::RESEND, texts, two};
+use crate::common::world::{
+    DAY, Phone, Server, World, acquainted, events, garbage, link, table::RESEND, texts, two,
+};
 
 const HOUR: u64 = 60 * 60;
-
-/// A message that nobody can read.
-fn garbage() -> Vec<u8> {
-    [&[0x21][..], &[7; 340]].concat()
-}
 
 /// Receives what can be read, without hints.
 fn drain(phone: &mut Phone, server: &mut Server) -> (Vec<String>, Vec<Event>) {

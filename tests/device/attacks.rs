@@ -6,7 +6,7 @@ use subrosa::{
 };
 
 use crate::common::world::{
-    DAY, Phone, Server, TestClock, TestStore, World, acquainted, events, link,
+    DAY, Phone, Server, TestClock, TestStore, World, acquainted, events, garbage, link,
     table::{COLD, INBOX, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
     texts,
 };
@@ -126,8 +126,7 @@ fn a43_what_is_no_sign_of_a_broken_session_marks_none() {
     bob.device.send(&alice.user(), b"no bundle is asked for").unwrap();
     // Of a stranger there is no session that could be broken, as far as anybody here has written.
     bob.device.receive(&first, None).unwrap();
-    let garbage = [&[0x21][..], &[7; 340]].concat();
-    let refused = bob.device.receive(&garbage, Some(&stranger.user()));
+    let refused = bob.device.receive(&garbage(), Some(&stranger.user()));
     assert!(matches!(refused, Err(DeviceError::Message(Error::UnknownSession))), "{refused:?}");
     bob.device.provide(&world.server.list(&stranger.user()).unwrap()).unwrap();
     bob.device.send(&stranger.user(), b"no bundle is asked for").unwrap();

@@ -7,7 +7,7 @@ use subrosa::{
     store::{Change, Record, RecordId, Store, StoreError},
 };
 
-use crate::common::world::{Fail, Phone, Server, TestClock, TestStore, link, table::RESEND, texts};
+use crate::common::world::{Fail, Phone, Server, TestClock, TestStore, garbage, link, table::RESEND, texts};
 
 /// An app that keeps a history, as an app does: what came in, by id, and whether it was marked as redelivered.
 #[derive(Default)]
@@ -248,7 +248,7 @@ fn a17_a_device_is_made_whole_or_not_at_all() {
 /// What is bad ends a commit, so that such a batch takes several. What comes after the failure has not been looked at.
 #[test]
 fn a17_a_batch_with_something_bad_in_it_is_taken_up_again() {
-    let rubbish = [&[0x21][..], &[7; 340]].concat();
+    let rubbish = garbage();
     at_every_call(|call, fail| {
         let mut world = World::new();
         let (alice, bob) = (world.alice.user(), world.bob.user());

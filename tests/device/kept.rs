@@ -1,6 +1,6 @@
 //! What a device keeps so that it can be sent again: for how long, and how much.
 
-use subrosa::Event;
+use subrosa::{Event, Received};
 
 use crate::common::world::{DAY, Phone, World, acquainted, events, table::RESEND, texts};
 
@@ -13,22 +13,16 @@ fn for_fourteen_days() {
         (14 * DAY, true, false),
         (14 * DAY, false, false),
     ] {
-        let (World { clock, mut server }, mut alice, mut bob) = acquainted();
+        let (mut world, mut alice, mut bob) = acquainted();
         assert_eq!(alice.store.count(RESEND), 0, "acknowledged");
-        alice.say(&mut server, &bob.user(), "lost");
-        server.take(&bob.address());
-        clock.advance(seconds);
+        alice.say(&mut world.server, &bob.user(), "lost");
+        world.server.take(&bob.address());
+        world.clock.advance(seconds);
         if maintained {
             alice.device.maintain().unwrap();
         }
         assert_eq!(alice.store.count(RESEND), usize::from(kept || !maintained), "after {seconds} seconds");
-        alice.say(&mut server, &bob.user(), "arrives");
-        assert_eq!(bob.texts(&mut server), ["arrives"]);
-        clock.advance(61);
-        bob.say(&mut server, &alice.user(), "what did you say?");
-        alice.poll(&mut server);
-        alice.say(&mut server, &bob.user(), "this");
-        let received = bob.poll(&mut server);
+        let received = asked_for(&mut world, &mut alice, &mut bob);
         if kept {
             assert_eq!(
                 texts(&received),
@@ -42,23 +36,28 @@ fn for_fourteen_days() {
     }
 }
 
+/// What Bob has when he has asked for what he misses, once he knows of it by another message.
+fn asked_for(World { clock, server }: &mut World, alice: &mut Phone, bob: &mut Phone) -> Vec<Received> {
+    alice.say(server, &bob.user(), "arrives");
+    assert_eq!(bob.texts(server), ["arrives"]);
+    clock.advance(61);
+    bob.say(server, &alice.user(), "what did you say?");
+    alice.poll(server);
+    alice.say(server, &bob.user(), "this");
+    bob.poll(server)
+}
+
 /// What is 64 KiB or longer (one byte says that nothing is attached) is not kept, and its recipient gets to know that it is
 /// lost.
 #[test]
 fn of_64_kibibytes_at_most() {
     for (len, kept) in [(64 * 1024 - 1, true), (64 * 1024, false)] {
-        let (World { clock, mut server }, mut alice, mut bob) = acquainted();
+        let (mut world, mut alice, mut bob) = acquainted();
         let long = "x".repeat(len);
-        alice.say(&mut server, &bob.user(), &long);
-        server.take(&bob.address());
+        alice.say(&mut world.server, &bob.user(), &long);
+        world.server.take(&bob.address());
         assert_eq!(alice.store.count(RESEND), usize::from(kept), "{len} bytes");
-        alice.say(&mut server, &bob.user(), "arrives");
-        assert_eq!(bob.texts(&mut server), ["arrives"]);
-        clock.advance(61);
-        bob.say(&mut server, &alice.user(), "what did you say?");
-        alice.poll(&mut server);
-        alice.say(&mut server, &bob.user(), "this");
-        let received = bob.poll(&mut server);
+        let received = asked_for(&mut world, &mut alice, &mut bob);
         let expected = if kept { vec![long, "this".to_owned()] } else { vec!["this".to_owned()] };
         assert!(texts(&received) == expected, "{len} bytes");
         assert_eq!(events(&received), if kept { vec![] } else { vec![&Event::Lost(1)] }, "{len} bytes");
