@@ -591,7 +591,7 @@ fn a25_garbage_is_refused_cheaply() {
     refused(&mut alice, &[0x11; 1 << 20]);
 }
 
-/// The answer to a bad message does not tell where it was bad.
+/// The answer to a bad message does not tell which byte was bad: of the header, of the body, of the header's nonce.
 #[test]
 fn a28_one_error_for_every_failed_tag() {
     let (mut alice, mut bob) = Pair::new(28, 1).established();
@@ -888,7 +888,7 @@ fn a42_every_byte_before_the_header_is_authenticated() {
     assert_eq!(bob.decrypt(&established).unwrap(), b"3");
 }
 
-/// Strangers use up the replay record of a signed prekey: friends with a one-time prekey still get through.
+/// Strangers write without one-time prekeys: friends with one get through beside them, under the same signed prekey.
 #[test]
 fn a46_one_time_prekeys_are_not_affected_by_last_resort_ones() {
     let mut pair = Pair::new(46, 1);

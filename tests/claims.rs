@@ -31,9 +31,18 @@ fn named(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Whether it is a function of the source, not only the beginning of another one's name.
+/// Whether it is a test of the source, not only the beginning of another one's name, and is not ignored.
 fn defines(source: &str, name: &str) -> bool {
-    source.split("fn ").skip(1).any(|rest| rest.strip_prefix(name).is_some_and(|rest| rest.starts_with('(')))
+    let mut rest = source;
+    while let Some((before, behind)) = rest.split_once("fn ") {
+        if behind.strip_prefix(name).is_some_and(|behind| behind.starts_with('(')) {
+            let attributes = before.rsplit("\n\n").next().unwrap_or(before);
+            return ["#[test]", "#[cfg_attr(test, test)]"].iter().any(|test| attributes.contains(test))
+                && !attributes.contains("#[ignore");
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// The ids that a test's name begins with: `a07_a12_altered...` has two.

@@ -24,8 +24,12 @@ mod damage;
 mod everyday;
 #[path = "device/faults.rs"]
 mod faults;
+#[path = "device/gone.rs"]
+mod gone;
 #[path = "device/kept.rs"]
 mod kept;
+#[path = "device/pairs.rs"]
+mod pairs;
 #[path = "device/races.rs"]
 mod races;
 #[path = "device/setbacks.rs"]

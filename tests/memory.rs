@@ -25,14 +25,13 @@ use std::{
 
 use rand::Rng;
 use serde_json::Value;
-use subrosa::{
-    BackupLock, Config, Device, IdentityKeyPair, Link, Padding, PreKeyBundle, PreKeys, RecoveryKey, Session,
-    StorageKey, UnixTime, store::MemoryStore,
-};
+use subrosa::{IdentityKeyPair, Padding, PreKeys, Session, StorageKey, UnixTime};
 
 mod common;
 #[path = "memory/derived.rs"]
 mod derived;
+#[path = "memory/devices.rs"]
+mod devices;
 
 use common::{Replay, seeded};
 
@@ -350,105 +349,4 @@ fn assert_covered(name: &str, secrets: &[(String, Vec<u8>)]) {
     ] {
         assert!(secrets.iter().any(|(secret, _)| secret == kind), "{name} has no {kind}");
     }
-}
-
-/// Storage key (masked), a recovery key as text and the secret of a link's code (masked): what a device is given, and what it
-/// gives.
-#[inline(never)]
-fn act_with_devices(
-    key: &[u8; 32],
-    text: &mut Vec<u8>,
-    link_secret: &mut Vec<u8>,
-) -> (Device<MemoryStore>, Device<MemoryStore>) {
-    const NOW: fn() -> UnixTime = || UnixTime::from_secs(1_800_000_000);
-    let (mut depth, store) = (0, MemoryStore::new());
-    let mut next = |f: &mut dyn FnMut()| {
-        at_depth(depth, f);
-        depth += 1;
-    };
-    let mut opened = None;
-    next(&mut || {
-        // In place: `map` would leave a copy.
-        let mut bytes = *key;
-        bytes.iter_mut().for_each(|byte| *byte ^= MASK);
-        opened = Some(StorageKey::from_bytes(&bytes));
-        wipe(&mut bytes);
-    });
-    let key = opened.unwrap();
-    let (mut alice, mut bob, mut recovery) = (None, None, None);
-    next(&mut || alice = Some(Device::create(store.clone(), Config::new(&key, NOW)).unwrap()));
-    next(&mut || bob = Some(Device::create(MemoryStore::new(), Config::new(&key, NOW)).unwrap()));
-    next(&mut || alice = Some(Device::open(store.clone(), Config::new(&key, NOW)).unwrap()));
-    let (mut alice, mut bob) = (alice.unwrap(), bob.unwrap());
-    next(&mut || {
-        let public = bob.publication(0).unwrap();
-        let bundle = PreKeyBundle::new(public.identity_key, public.signed_prekey, None);
-        alice.provide(&public.list.to_bytes()).unwrap();
-        alice.provide_bundle(&public.address, Some(&bundle.to_bytes())).unwrap();
-    });
-    next(&mut || {
-        let sent = alice.send(&bob.user(), b"hello").unwrap();
-        bob.receive(&sent[0].bytes, None).unwrap();
-    });
-    next(&mut || {
-        let made = RecoveryKey::generate().unwrap();
-        let mut written = made.to_text().into_bytes();
-        text.extend(written.iter().map(|byte| byte ^ MASK));
-        drop(made);
-        recovery = Some(std::str::from_utf8(&written).unwrap().parse::<RecoveryKey>().unwrap());
-        wipe(&mut written);
-    });
-    let recovery = recovery.unwrap();
-    next(&mut || {
-        let backup = alice.backup(&BackupLock::Key(&recovery)).unwrap();
-        let config = Config::new(&key, NOW);
-        drop(
-            Device::restore(MemoryStore::new(), config, &backup, &BackupLock::Key(&recovery), None).unwrap(),
-        );
-    });
-    // A device of Alice's own, which does not outlast this: its code, as text, is the app's to wipe.
-    let mut link = None;
-    let mut code = Vec::new();
-    next(&mut || {
-        let begun = Link::begin(MemoryStore::new(), Config::new(&key, NOW)).unwrap();
-        code = begun.code().into_bytes();
-        // Behind version and identity key, which are no secrets, at five bits a character.
-        link_secret.extend(code[7 + 105..code.len() - 6].iter().map(|byte| byte ^ MASK));
-        link = Some(begun);
-    });
-    let mut link = link.unwrap();
-    let (mut offer, mut reply) = (Vec::new(), Vec::new());
-    next(&mut || offer = alice.offer_link(std::str::from_utf8(&code).unwrap()).unwrap());
-    wipe(&mut code);
-    next(&mut || reply = link.confirm(&offer, &alice.user()).unwrap());
-    let mut link = Some(link);
-    next(&mut || {
-        let grant = alice.approve_link(&reply).unwrap();
-        drop(link.take().unwrap().complete(&grant).unwrap());
-    });
-    (alice, bob)
-}
-
-#[test]
-fn a27_no_key_of_a_device_is_left_in_memory() {
-    std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(|| {
-            let (mut key, mut text, mut link) = ([0; 32], Vec::with_capacity(64), Vec::with_capacity(64));
-            seeded(29).fill_bytes(&mut key);
-            let devices = black_box(act_with_devices(&key, &mut text, &mut link));
-            assert_eq!([text.len(), link.len()], [64, 51]);
-            let secrets = [
-                ("storage key".to_owned(), key.to_vec()),
-                ("recovery key".to_owned(), text),
-                ("secret of a link".to_owned(), link),
-            ];
-            assert!(!search(&secrets).is_empty(), "the devices are alive");
-            drop(devices);
-            let found = search(&secrets);
-            assert!(found.is_empty(), "left:\n{}", found.join("\n"));
-        })
-        .unwrap()
-        .join()
-        .unwrap();
 }

@@ -413,6 +413,14 @@ fn sizes() {
         let hot = session.seal_hot(&key).len();
         assert!(hot <= 2_200, "sealed hot state of {hot} bytes");
     }
+    // And what messages that are missing add to the whole.
+    let before = bob.seal(&key).len();
+    for _ in 0..100 {
+        alice.encrypt(b"lost").unwrap();
+    }
+    exchange(&mut alice, &mut bob, b"not lost");
+    let added = bob.seal(&key).len() - before;
+    assert!((6_500..=7_500).contains(&added), "{added} bytes for a hundred messages");
 }
 
 #[test]
@@ -578,20 +586,22 @@ fn prekeys_are_hedged() {
 /// The secrets of ours make up for it in handshakes, too: two peers, two prekeys, two payloads.
 #[test]
 fn a_broken_generator_alone_does_not_repeat_keys() {
+    use std::collections::HashSet;
     let mut pair = Pair::new(12, 3);
     let carol = IdentityKeyPair::generate();
     let bundles = [pair.prekeys.bundle(), pair.prekeys.bundle()];
-    let ephemeral = |who: &IdentityKeyPair, bundle: &PreKeyBundle| {
+    let ephemeral = |who: &IdentityKeyPair, bundle: &PreKeyBundle, payload: &[u8]| {
         let bundle = bundle.clone().verify(NOW).unwrap();
-        let mut session = Session::initiate_with_rng(who, bundle, &[], &mut Zeros).unwrap();
+        let mut session = Session::initiate_with_rng(who, bundle, payload, &mut Zeros).unwrap();
         session.encrypt_with_rng(b"", &mut Zeros).unwrap()[18..50].to_vec()
     };
     let keys = [
-        ephemeral(&pair.alice, &bundles[0]),
-        ephemeral(&pair.alice, &bundles[1]),
-        ephemeral(&carol, &bundles[0]),
+        ephemeral(&pair.alice, &bundles[0], b""),
+        ephemeral(&pair.alice, &bundles[1], b""),
+        ephemeral(&carol, &bundles[0], b""),
+        ephemeral(&pair.alice, &bundles[0], b"payload"),
     ];
-    assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), 4);
 }
 
 /// Buffers of the caller's: what was in them is replaced; on an error nothing is in them and nothing has changed.

@@ -7,7 +7,7 @@
 //! A chunk of another place, another file or a longer or shorter one has another nonce or key. The commitment is
 //! collision-resistant in key and size, which Poly1305 is not: without it, one file could be made to open under two keys.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::{cmp::Ordering, fmt};
 
 use rand::TryCryptoRng;
@@ -22,7 +22,7 @@ use crate::crypto::{
     digest::{BLOCK_LEN, Block, Tree},
     kdf::{self, Label},
     random,
-    secret::{Secret, constant_time_eq},
+    secret::{Secret, constant_time_eq, scrub_stack},
     trace,
 };
 
@@ -32,22 +32,31 @@ const COMMITMENT: usize = COMMITMENT_LEN as usize;
 /// What chunks are sealed and opened with.
 pub(super) struct Keys {
     layout: Layout,
-    chunk_key: Secret<32>,
+    // Boxed: what holds it is moved, and leaves no copy behind.
+    chunk_key: Box<Secret<32>>,
     nonce_prefix: [u8; 7],
     commitment: [u8; COMMITMENT],
 }
 
 impl Keys {
     pub(super) fn new(key: &Secret<32>, layout: Layout) -> Self {
+        let keys = Self::derive(key, layout);
+        scrub_stack();
+        keys
+    }
+
+    // Not inlined: the frame of the caller is not scrubbed.
+    #[inline(never)]
+    fn derive(key: &Secret<32>, layout: Layout) -> Self {
         let size = layout.size().to_be_bytes();
         let info = [&size[..], &CHUNK_LEN.to_be_bytes()];
         let mut derived = kdf::derive::<71>(&[0; 32], key.as_bytes(), Label::ATTACHMENT, info);
         trace!("attachment keys", derived.as_bytes());
-        let mut keys =
-            Self { layout, chunk_key: Secret::zeroed(), nonce_prefix: [0; 7], commitment: [0; COMMITMENT] };
+        let chunk_key = Box::new(Secret::zeroed());
+        let mut keys = Self { layout, chunk_key, nonce_prefix: [0; 7], commitment: [0; COMMITMENT] };
         let (chunk_key, rest) = derived.as_mut().split_at(32);
         let (prefix, commitment) = rest.split_at(7);
-        keys.chunk_key.as_mut().copy_from_slice(chunk_key);
+        keys.chunk_key.as_mut().as_mut().copy_from_slice(chunk_key);
         keys.nonce_prefix.copy_from_slice(prefix);
         keys.commitment.copy_from_slice(commitment);
         keys
@@ -148,7 +157,7 @@ impl Keys {
 /// # Ok::<(), subrosa::AttachmentError>(())
 /// ```
 pub struct AttachmentSealer {
-    key: Secret<32>,
+    key: Box<Secret<32>>,
     keys: Keys,
     digest: Tree,
     next: u64,
@@ -171,11 +180,11 @@ impl AttachmentSealer {
     /// [`AttachmentError::TooLarge`], [`AttachmentError::NoRandomness`].
     pub fn new_with_rng<R: TryCryptoRng>(rng: &mut R, size: u64) -> Result<Self, AttachmentError> {
         let layout = Layout::new(size).map_err(|_| AttachmentError::TooLarge)?;
-        let key = random::fill(rng).map_err(|_| AttachmentError::NoRandomness)?;
+        let key = random::fill_boxed(rng).map_err(|_| AttachmentError::NoRandomness)?;
         Ok(Self::with_key(key, layout))
     }
 
-    pub(super) fn with_key(key: Secret<32>, layout: Layout) -> Self {
+    pub(super) fn with_key(key: Box<Secret<32>>, layout: Layout) -> Self {
         let keys = Keys::new(&key, layout);
         Self { key, keys, digest: Tree::default(), next: 0 }
     }

@@ -7,6 +7,7 @@
 //! Not its concern: where the file is; that is for the app to say in the message.
 
 use alloc::{
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
@@ -41,7 +42,8 @@ const ANY_MEDIA_TYPE: &str = "application/octet-stream";
 /// Whoever sends it chooses what it says. The media type and the name are of legal form, no more: decide by the content
 /// what to do with it.
 pub struct AttachmentDescriptor {
-    key: Secret<32>,
+    // Boxed: moving a descriptor leaves no copy of the key behind.
+    key: Box<Secret<32>>,
     layout: Layout,
     digest: [u8; 32],
     media_type: String,
@@ -51,7 +53,7 @@ pub struct AttachmentDescriptor {
 
 impl AttachmentDescriptor {
     #[cfg(feature = "attachments")]
-    pub(super) fn new(key: Secret<32>, layout: Layout, digest: [u8; 32]) -> Self {
+    pub(super) fn new(key: Box<Secret<32>>, layout: Layout, digest: [u8; 32]) -> Self {
         let media_type = ANY_MEDIA_TYPE.to_string();
         Self { key, layout, digest, media_type, file_name: None, thumbnail: Vec::new() }
     }
@@ -194,7 +196,7 @@ impl AttachmentDescriptor {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
         Kind::Attachment.expect(reader.u8()?)?;
-        let key = Secret::new(*reader.array()?);
+        let key = Secret::boxed(reader.array()?);
         let layout = Layout::new(reader.u64()?).map_err(|_| Error::Malformed)?;
         let digest = *reader.array()?;
         if reader.u32()? != CHUNK_LEN {
@@ -260,7 +262,7 @@ fn is_bad_in_names(c: char) -> bool {
 impl Clone for AttachmentDescriptor {
     fn clone(&self) -> Self {
         Self {
-            key: Secret::new(*self.key.as_bytes()),
+            key: Secret::boxed(self.key.as_bytes()),
             layout: self.layout,
             digest: self.digest,
             media_type: self.media_type.clone(),
@@ -298,7 +300,7 @@ mod tests {
 
     fn plain(size: u64) -> AttachmentDescriptor {
         AttachmentDescriptor {
-            key: Secret::new([7; 32]),
+            key: Secret::boxed(&[7; 32]),
             layout: Layout::new(size).unwrap(),
             digest: [8; 32],
             media_type: ANY_MEDIA_TYPE.to_string(),

@@ -113,7 +113,7 @@ impl<R: io::Read> AttachmentReader<R> {
         if chunk >= descriptor.chunks() {
             return Err(AttachmentError::WrongSize.into());
         }
-        let key = Secret::new(*descriptor.key().as_bytes());
+        let key = Secret::boxed(descriptor.key().as_bytes());
         let sealer = AttachmentSealer::with_key(key, descriptor.layout());
         let mut again = AttachmentWriter::resumed(io::sink(), sealer);
         io::copy(&mut content.take(descriptor.content_range(chunk).start), &mut again)?;

@@ -25,7 +25,7 @@ impl AttachmentDescriptor {
         if chunk >= self.chunks() {
             return Err(AttachmentError::WrongSize.into());
         }
-        let sealer = || AttachmentSealer::with_key(Secret::new(*self.key().as_bytes()), self.layout());
+        let sealer = || AttachmentSealer::with_key(Secret::boxed(self.key().as_bytes()), self.layout());
         let begins = content.stream_position()?;
         let again = copy(&mut content, AttachmentWriter::resumed(io::sink(), sealer()))
             .and_then(|writer| writer.finish());

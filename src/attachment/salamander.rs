@@ -50,7 +50,7 @@ fn a22_a_chunk_that_opens_under_two_keys() {
         let digest = digest.finish();
         assert_eq!(&digest, blake3::hash(&file).as_bytes());
         for (reads, secret) in secrets.iter().enumerate() {
-            let descriptor = AttachmentDescriptor::new(Secret::new(*secret), layout, digest);
+            let descriptor = AttachmentDescriptor::new(Secret::boxed(secret), layout, digest);
             let result = read(&file, &descriptor);
             let opener = AttachmentOpener::new(&descriptor, &file[..32]);
             if reads == commits {

@@ -1,5 +1,7 @@
 //! Randomness: from the caller's generator or the system's, and hedged with a secret of ours.
 
+use alloc::boxed::Box;
+
 use rand::TryCryptoRng;
 
 use super::{
@@ -12,6 +14,14 @@ use crate::Error;
 pub(crate) fn fill<const N: usize>(rng: &mut impl TryCryptoRng) -> Result<Secret<N>, Error> {
     let mut bytes = Secret::zeroed();
     rng.try_fill_bytes(bytes.as_mut()).map_err(|_| Error::NoRandomness)?;
+    Ok(bytes)
+}
+
+/// [`fill`], where they stay.
+#[cfg_attr(not(feature = "attachments"), allow(dead_code, reason = "no files are sealed"))]
+pub(crate) fn fill_boxed<const N: usize>(rng: &mut impl TryCryptoRng) -> Result<Box<Secret<N>>, Error> {
+    let mut bytes = Box::new(Secret::zeroed());
+    rng.try_fill_bytes(bytes.as_mut().as_mut()).map_err(|_| Error::NoRandomness)?;
     Ok(bytes)
 }
 

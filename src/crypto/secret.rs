@@ -1,5 +1,6 @@
 //! Secret bytes: wiped on drop, not `Clone`, not printable.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeTuple};
@@ -20,6 +21,13 @@ impl<const N: usize> Secret<N> {
     /// Takes the bytes; the caller's array is a copy and stays the caller's to wipe.
     pub(crate) fn new(bytes: [u8; N]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// A copy of the bytes, where it stays: a value that is moved leaves copies behind.
+    pub(crate) fn boxed(bytes: &[u8; N]) -> Box<Self> {
+        let mut secret = Box::new(Self::zeroed());
+        secret.0.copy_from_slice(bytes);
+        secret
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; N] {

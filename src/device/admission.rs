@@ -76,7 +76,7 @@ impl<S: Store> Work<'_, S> {
         peer.sessions.push(SessionEntry::new(id, context.now));
         let outcome =
             self.received(context, MessageKind::Initial, &address.device, &id, message, &content, events)?;
-        self.drop_old_sessions(&address.device)?;
+        self.drop_old_sessions(context, &address.device)?;
         Ok(outcome)
     }
 
@@ -102,7 +102,7 @@ impl<S: Store> Work<'_, S> {
         }
         let address = Address { user, device };
         let claimed = *certificate.list();
-        let events = self.introduce(&address, Some(claimed))?;
+        let events = self.introduce(&address, Some(claimed), MAX_STRANGERS)?;
         let record = self.user(&user)?.get().ok_or(DeviceError::Damaged)?;
         let list = record.newest_list()?;
         let known = record.known.unwrap_or(claimed);
@@ -129,24 +129,37 @@ impl<S: Store> Work<'_, S> {
     }
 
     /// A message has opened in a session with a device. If the record of its user was damaged, and deleted, they are met as if for
-    /// the first time.
-    pub(super) fn meet_again(&mut self, sender: &Address) -> Result<Vec<Event>, DeviceError> {
+    /// the first time; none if the list that has come since does not have the device.
+    pub(super) fn meet_again(&mut self, sender: &Address) -> Result<Option<Vec<Event>>, DeviceError> {
         let events = match self.user(&sender.user)?.get() {
-            Some(record) if record.devices.contains(&sender.device) => return Ok(Vec::new()),
-            Some(_) => Vec::new(),
-            None => self.introduce(sender, None)?,
+            Some(record) if record.devices.contains(&sender.device) => return Ok(Some(Vec::new())),
+            Some(record) => {
+                let max = if record.standing == Standing::Stranger {
+                    MAX_STRANGERS_DEVICES
+                } else {
+                    MAX_DEVICES.into()
+                };
+                let full = record.devices.len() >= max;
+                if full || record.taken > 0 && !record.listed.contains(&sender.device) {
+                    return Ok(None);
+                }
+                Vec::new()
+            }
+            // There has been a place for them.
+            None => self.introduce(sender, None, u32::MAX)?,
         };
         if let Some(record) = self.user(&sender.user)?.change() {
             record.devices.push(sender.device);
         }
-        Ok(events)
+        Ok(Some(events))
     }
 
-    /// A user writes a first message: perhaps for the first time.
+    /// A user writes a first message: perhaps for the first time, if there are fewer strangers than this.
     fn introduce(
         &mut self,
         address: &Address,
         claimed: Option<KnownList>,
+        most: u32,
     ) -> Result<Vec<Event>, DeviceError> {
         let record = self.user(&address.user)?.get();
         let standing = record.map_or(Standing::Listed, |record| record.standing);
@@ -165,10 +178,10 @@ impl<S: Store> Work<'_, S> {
         }
         let strangers = self.strangers()?;
         let count = strangers.get().map_or(0, |strangers| strangers.count);
-        if count >= MAX_STRANGERS {
+        if count >= most {
             return Err(DeviceError::TooManyStrangers);
         }
-        strangers.put(Strangers { count: count + 1 });
+        strangers.put(Strangers { count: count.saturating_add(1) });
         let slot = self.user(&address.user)?;
         match slot.change() {
             Some(record) => record.standing = Standing::Stranger,
@@ -225,6 +238,15 @@ impl<S: Store> Work<'_, S> {
             record.standing = Standing::Contact;
         }
         if standing == Standing::Stranger { self.fewer_strangers() } else { Ok(()) }
+    }
+
+    /// So many were counted.
+    pub(super) fn note_strangers(&mut self, count: u32) -> Result<(), DeviceError> {
+        let slot = self.strangers()?;
+        if slot.get().map_or(0, |strangers| strangers.count) != count {
+            slot.put(Strangers { count });
+        }
+        Ok(())
     }
 
     pub(super) fn fewer_strangers(&mut self) -> Result<(), DeviceError> {

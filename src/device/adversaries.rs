@@ -1,5 +1,6 @@
 //! What contacts with keys of their own, stolen devices, servers and failing stores must not bring about.
 
+mod damaged;
 mod edges;
 mod put_back;
 mod rare;

@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a45_absurd_parameters_cost_nothing() {
+    fn a45_absurd_parameters_are_refused() {
         let lock = BackupLock::Passphrase("passphrase");
         let bytes = sealed(&lock);
         // Memory, passes, lanes: none, and as much as there is.

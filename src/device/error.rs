@@ -16,7 +16,7 @@ use crate::{Address, Error, UserId, store::StoreError};
 /// | [`Message`](Self::Message) of [`Error::Duplicate`] | everyday after a crash: it has arrived, drop it |
 /// | [`NeedsHint`](Self::NeedsHint) | keep the message; call again with who may have sent it |
 /// | [`Refused`](Self::Refused) | drop the message or list; more at [`Refusal`] |
-/// | [`TooManySessions`](Self::TooManySessions) | drop the message |
+/// | [`TooManySessions`](Self::TooManySessions) | keep the message, and offer it again a day later |
 /// | [`TooManyStrangers`](Self::TooManyStrangers) | keep the message until some were [forgotten](crate::Device::forget), or [blocked](crate::Device::set_trust) |
 /// | [`Blocked`](Self::Blocked) | received (a first message; what else is a blocked user's is dropped without an error): drop it. Sent: [unblock](crate::Device::set_trust) the user first, if the person wants to |
 /// | [`TooManyDevices`](Self::TooManyDevices) | received: drop it, its sender has too many. Linking: [unlink](crate::Device::unlink) one first |
@@ -153,7 +153,7 @@ impl DeviceError {
     #[must_use]
     pub fn keeps_message(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Blocked | Self::TooManyDevices | Self::TooManySessions => false,
+            Self::Refused(_) | Self::Blocked | Self::TooManyDevices => false,
             Self::Message(error) => match error {
                 Error::Malformed
                 | Error::InvalidKey
@@ -182,6 +182,7 @@ impl DeviceError {
             Self::Missing(_)
             | Self::NeedsHint
             | Self::TooManyStrangers
+            | Self::TooManySessions
             | Self::UnknownUser
             | Self::UnknownDevice
             | Self::Unreachable

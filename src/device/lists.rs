@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Context, DeviceError, Event, Received, Refusal, Trust,
+    content::Meaning,
     records::{Fetched, Me, Standing, Table, UserRecord},
     work::{FETCHED, Work},
 };
@@ -43,6 +44,7 @@ impl UserRecord {
             known: known.or(list.map(DeviceList::known)),
             rumoured: 0,
             taken: list.map_or(0, DeviceList::version),
+            listed: list.map_or_else(Vec::new, |list| list.devices().map(DeviceId::of).collect()),
             list: list.map(DeviceList::to_bytes),
             devices: Vec::new(),
             begun: 0,
@@ -98,11 +100,11 @@ impl<S: Store> Work<'_, S> {
         if let (Some(refused), None) = (refused, record) {
             return Err(refused.into());
         }
-        let ids = |list: &DeviceList| list.devices().map(DeviceId::of).collect::<Vec<_>>();
         // Devices that have written before a list came that has them.
         let written = record.map_or_else(Vec::new, |record| record.devices.clone());
-        let known = before.as_ref().map_or_else(|| written.clone(), ids);
-        let after = ids(list);
+        let taken = record.is_some_and(|record| record.taken > 0);
+        let known = record.filter(|_| taken).map_or_else(|| written.clone(), |record| record.listed.clone());
+        let after: Vec<_> = list.devices().map(DeviceId::of).collect();
         let mut removed: Vec<_> = known.iter().filter(|device| !after.contains(device)).copied().collect();
         removed.extend(written.iter().filter(|device| !known.contains(device) && !after.contains(device)));
         let added: Vec<_> = after.iter().filter(|device| !known.contains(device)).copied().collect();
@@ -111,10 +113,14 @@ impl<S: Store> Work<'_, S> {
             unacknowledged.extend(self.unacknowledged(&address)?);
             self.forget_device(&address)?;
         }
-        if !removed.is_empty() {
+        unacknowledged.sort_by_key(|(sent, _)| *sent);
+        let mut unacknowledged: Vec<_> = unacknowledged.into_iter().map(|(_, id)| id).collect();
+        // Of a user of whom nothing is known any more, as the record was damaged, something may wait, too.
+        if !removed.is_empty() || !taken {
             self.drop_outbox(|out| {
-                let dropped = out.user == user && removed.contains(&out.device);
-                unacknowledged.extend(out.message.filter(|_| dropped));
+                let dropped = out.user == user && !after.contains(&out.device);
+                let of_app = out.message.filter(|_| dropped && out.kind == Meaning::MESSAGE);
+                unacknowledged.extend(of_app);
                 dropped
             })?;
         }
@@ -126,6 +132,7 @@ impl<S: Store> Work<'_, S> {
             Some(record) => {
                 record.known = Some(list.known());
                 record.taken = list.version();
+                record.listed = after;
                 // This user's own is sent by, and renewed from, all the same.
                 if refused.is_none() || own {
                     record.list = Some(list.to_bytes());
@@ -141,7 +148,7 @@ impl<S: Store> Work<'_, S> {
             // It may not send any more, and what it has made is refused.
             self.drop_outbox(|_| true)?;
         }
-        let news = before.is_some() && !again && !(added.is_empty() && removed.is_empty());
+        let news = !again && (taken && !added.is_empty() || !removed.is_empty());
         let changed = news.then_some(Event::DevicesChanged { of: user, added, removed, unacknowledged });
         Ok(Taken { user, changed, refused, unlinked })
     }

@@ -190,6 +190,6 @@ pub(super) fn check_key<S: Store>(vault: &Vault<S>) -> Result<u64, DeviceError> 
 }
 
 /// Tells the right key from a wrong one.
-fn key_check(key: &StorageKey) -> Secret<32> {
+fn key_check(key: &StorageKey) -> Box<Secret<32>> {
     key.derive_other(Label::KEY_CHECK)
 }

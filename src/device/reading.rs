@@ -6,18 +6,19 @@ use super::{
     Context, DeviceError, Event, Refusal, Trust,
     content::{Body, Content, Meaning, Place, StreamId},
     lists::read_list,
-    receive::{fingerprint, remember},
+    receive::{MAX_IDS, fingerprint, remember},
     streams::{Acknowledged, Arrival, Sending},
     vault::random_bytes,
     work::Work,
 };
-use crate::{Address, DeviceId, DeviceList, UserId, store::Store};
+use crate::{Address, DeviceId, DeviceList, SessionId, UserId, store::Store};
 
 impl<S: Store> Work<'_, S> {
     pub(super) fn read_content(
         &mut self,
         context: &Context<'_>,
         sender: &Address,
+        session: &SessionId,
         content: &Content<'_>,
         events: &mut Vec<Event>,
     ) -> Result<(), DeviceError> {
@@ -57,9 +58,7 @@ impl<S: Store> Work<'_, S> {
         let mut arrival = None;
         if let Some(peer) = self.peer(&sender.device)?.change() {
             // First its own number: nothing is lost by coming.
-            arrival = content
-                .body
-                .map(|body| (body, peer.receiving.arrived(&body.place, body.resent, context.now)));
+            arrival = content.body.map(|body| (body, peer.receiving.arrived(&body, session, context.now)));
             lost(peer.receiving.gone(&content.gone), events);
             lost(peer.receiving.give_up_late(context.now), events);
         }
@@ -126,7 +125,7 @@ impl<S: Store> Work<'_, S> {
             // Its sender did not know that it had been sent.
             return Ok(());
         }
-        remember(&mut peer.ids, body.fingerprint());
+        remember(&mut peer.ids, body.fingerprint(), MAX_IDS);
         let (id, resent) = (body.id, body.resent);
         let event = match Meaning::decode(body) {
             Ok(Some(Meaning::Message(text))) => {
@@ -162,7 +161,7 @@ fn lost(count: u32, events: &mut Vec<Event>) {
 
 impl Body<'_> {
     /// Of its id, and of who it is for where that is another user.
-    fn fingerprint(&self) -> [u8; 8] {
+    pub(super) fn fingerprint(&self) -> [u8; 8] {
         let to = self.addressee().map_or(&[][..], |to| to);
         fingerprint(&[&self.id.to_bytes()[..], &[self.kind], to].concat())
     }

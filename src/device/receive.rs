@@ -9,10 +9,11 @@
 //! Not its concern: finding a session without a hint (`index`).
 
 use super::{
-    Context, DeviceError, Event, InboxId, Received, Trust,
+    Context, DeviceError, Event, InboxId, Received, Refusal, Trust,
     content::Content,
     index::HeaderIndex,
     records::{HandshakeRecord, InboxRecord},
+    resend::MAX_RESEND,
     vault::random_bytes,
     work::Work,
 };
@@ -25,6 +26,13 @@ use crate::{
 
 /// How many received messages are remembered of each device, to know a repeated one by.
 const MAX_SEEN: usize = 32;
+
+/// How many ids are remembered of each device: more than what it may be asked for, and so find that it has to send once more
+/// (`DevicesChanged`), with what it sends in between.
+pub(super) const MAX_IDS: usize = MAX_RESEND as usize + 128;
+
+/// How many messages are remembered that have shown a session to be broken.
+const MAX_MARKS: usize = 32;
 
 /// How many sessions stay in memory that a message does not belong to: each may have keys of many missing messages.
 const MAX_KEPT: usize = 8;
@@ -139,7 +147,7 @@ impl<S: Store> Work<'_, S> {
                     if peer.get().is_some_and(|peer| !peer.marks.contains(&mark))
                         && let Some(peer) = peer.change()
                     {
-                        remember(&mut peer.marks, mark);
+                        remember(&mut peer.marks, mark, MAX_MARKS);
                         self.give_up(context, device, session)?;
                     }
                 }
@@ -162,29 +170,32 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<Outcome, DeviceError> {
         let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
         let sender = Address { user: peer.user, device: *device };
-        remember(&mut peer.seen, fingerprint(message));
+        remember(&mut peer.seen, fingerprint(message), MAX_SEEN);
         self.follow(context, device, session, kind)?;
-        events.append(&mut self.meet_again(&sender)?);
         let mut out = Vec::new();
+        let Some(mut met) = self.meet_again(&sender)? else {
+            self.forget_device(&sender)?;
+            out.push(self.put_inbox(sender, Event::ListRefused(Refusal::NotInList))?);
+            return Ok(Outcome::Received(out));
+        };
+        events.append(&mut met);
         if self.user(&sender.user)?.get().is_some_and(|user| user.trust == Trust::Blocked) {
             // It counts as arrived: else it would be asked for, and come, when the user is not blocked any more.
             if let Ok(Content { body: Some(body), .. }) = Content::decode(content)
                 && let Some(peer) = self.peer(device)?.change()
             {
-                peer.receiving.arrived(&body.place, body.resent, context.now);
+                peer.receiving.arrived(&body, session, context.now);
             }
             return Ok(Outcome::Received(out));
         }
-        match Content::decode(content) {
-            Ok(content) => self.read_content(context, &sender, &content, &mut events)?,
+        let content = Content::decode(content);
+        match &content {
+            Ok(content) => self.read_content(context, &sender, session, content, &mut events)?,
             Err(_) => events.push(Event::NotUnderstood),
         }
-        // It goes on from before the session that is sent on here, which it does not have, then.
-        if events.contains(&Event::PeerRolledBack)
-            && self.peer(device)?.get().is_some_and(|peer| !peer.sends_on(session))
-        {
-            self.give_up(context, device, session)?;
-        }
+        let body = content.ok().and_then(|content| content.body);
+        let used_twice = body.filter(|_| events.contains(&Event::PeerRolledBack));
+        self.follow_rollback(context, device, session, used_twice.map(|body| body.place.stream))?;
         for event in events {
             let own =
                 Address { user: self.me()?.get().ok_or(DeviceError::NoDevice)?.user, device: context.device };
@@ -202,9 +213,9 @@ impl<S: Store> Work<'_, S> {
     }
 }
 
-/// Keeps the last [`MAX_SEEN`].
-pub(super) fn remember<T>(seen: &mut Vec<T>, new: T) {
-    let excess = (seen.len() + 1).saturating_sub(MAX_SEEN);
+/// Keeps the last so many.
+pub(super) fn remember<T>(seen: &mut Vec<T>, new: T, most: usize) {
+    let excess = (seen.len() + 1).saturating_sub(most);
     seen.drain(..excess);
     seen.push(new);
 }
@@ -223,7 +234,7 @@ mod tests {
     fn the_last_are_remembered() {
         let mut seen = Vec::new();
         for number in 0..100 {
-            remember(&mut seen, number);
+            remember(&mut seen, number, MAX_SEEN);
             let first = (number + 1_usize).saturating_sub(MAX_SEEN);
             assert_eq!(seen, (first..=number).collect::<Vec<_>>());
         }

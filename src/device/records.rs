@@ -120,6 +120,8 @@ pub(super) struct UserRecord {
     pub(super) rumoured: u32,
     /// The version of the newest list that was here, also of one that had expired.
     pub(super) taken: u32,
+    /// The devices of that one.
+    pub(super) listed: Vec<DeviceId>,
     /// The newest list that is here.
     pub(super) list: Option<Vec<u8>>,
     /// Devices of which there is a record.
@@ -174,10 +176,8 @@ pub(super) struct PeerRecord {
     pub(super) has_own_list: u32,
     /// What it asked for in vain.
     pub(super) gone: Vec<Place>,
-    /// What it asks for, and has not been sent yet.
-    pub(super) asked: Vec<Place>,
-    /// When it asked for the first of these.
-    pub(super) asked_since: UnixTime,
+    /// What it asks for, and has not been sent yet; and since when.
+    pub(super) asked: Vec<(Place, UnixTime)>,
     /// Hashes of the last messages received: what comes a second time is known by them, when its key is gone.
     pub(super) seen: Vec<[u8; 8]>,
     /// Hashes of the ids of the last messages received: what was sent a second time is known by them.
@@ -195,14 +195,18 @@ pub(super) struct SessionEntry {
     pub(super) last_used: UnixTime,
     /// When it was first sent on since something was read in it.
     pub(super) waiting_since: Option<UnixTime>,
-    /// It was replaced as it seemed broken, or was found so: what comes in it is read, and does not make it the one to send on.
+    /// It was replaced as it seemed broken, or was found broken: what comes in it is read, and does not make it the one to send on.
     pub(super) given_up: bool,
+    /// It was found so.
+    pub(super) broken: bool,
+    /// How often a message of it has shown that the session sent on is broken.
+    pub(super) marks: u8,
 }
 
 impl SessionEntry {
     /// Of a session that begins now.
     pub(super) fn new(id: SessionId, now: UnixTime) -> Self {
-        Self { id, began: now, last_used: now, waiting_since: None, given_up: false }
+        Self { id, began: now, last_used: now, waiting_since: None, given_up: false, broken: false, marks: 0 }
     }
 }
 
@@ -235,6 +239,8 @@ pub(super) struct OutboxRecord {
     pub(super) user: UserId,
     pub(super) device: DeviceId,
     pub(super) message: Option<MessageId>,
+    /// Of its body; 0 if there is none.
+    pub(super) kind: u8,
     pub(super) bytes: Vec<u8>,
 }
 

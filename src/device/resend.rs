@@ -74,12 +74,9 @@ impl<S: Store> Work<'_, S> {
             return Ok(());
         }
         let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
-        if peer.asked.is_empty() {
-            peer.asked_since = context.now;
-        }
         for place in asks {
-            if peer.asked.len() < MAX_ASKED && !peer.asked.contains(place) {
-                peer.asked.push(*place);
+            if peer.asked.len() < MAX_ASKED && peer.asked.iter().all(|(asked, _)| asked != place) {
+                peer.asked.push((*place, context.now));
             }
         }
         Ok(())
@@ -102,20 +99,19 @@ impl<S: Store> Work<'_, S> {
             Err(DeviceError::Blocked) => return Ok(()),
             devices => devices?,
         };
-        // A session that is to be replaced is, by what is sent there next.
-        if devices.iter().any(|key| DeviceId::of(key) == *device)
-            && !self.is_to_be_replaced(context, device)?
-        {
-            self.answer(context, device)?;
+        // A session that is marked is replaced by what is sent there next, if it may be.
+        if devices.iter().any(|key| DeviceId::of(key) == *device) && !self.is_marked(context, device)? {
+            self.answer(context, device, |since| since.is_over(ANSWER_AFTER, context.now))?;
         }
         Ok(())
     }
 
-    /// Sends again what a device has asked for, and is kept for it: no more at once than is asked for in one message.
+    /// Sends again what a device has asked for by then, and is kept for it: no more at once than is asked for in one message.
     pub(super) fn answer(
         &mut self,
         context: &Context<'_>,
         device: &DeviceId,
+        is_due: impl Fn(UnixTime) -> bool,
     ) -> Result<Vec<Outgoing>, DeviceError> {
         let mut sent = Vec::new();
         if self.peer(device)?.get().is_none_or(|peer| peer.asked.is_empty()) {
@@ -123,7 +119,9 @@ impl<S: Store> Work<'_, S> {
         }
         let resend = self.me()?.get().is_some_and(|me| me.settings.resend);
         let peer = self.peer(device)?.change().ok_or(DeviceError::Damaged)?;
-        let asked: BTreeSet<_> = peer.asked.drain(..peer.asked.len().min(MAX_NUMBERS)).collect();
+        // In the order in which they came, so that those that are due come first.
+        let due = peer.asked.iter().take(MAX_NUMBERS).take_while(|(_, since)| is_due(*since)).count();
+        let asked: BTreeSet<_> = peer.asked.drain(..due).map(|(place, _)| place).collect();
         for place in &asked {
             let name = resend_name(device, place);
             let kept = match self.read::<ResendRecord>(&name) {
@@ -169,11 +167,12 @@ impl<S: Store> Work<'_, S> {
         }
     }
 
-    /// The app's messages for the user of a device that it has not acknowledged, as far as they are kept for being asked for.
+    /// The app's messages for the user of a device that it has not acknowledged, as far as they are kept for being asked for; and
+    /// when they were sent.
     pub(super) fn unacknowledged(
         &mut self,
         Address { user, device }: &Address,
-    ) -> Result<Vec<MessageId>, DeviceError> {
+    ) -> Result<Vec<(UnixTime, MessageId)>, DeviceError> {
         let mut ids = Vec::new();
         let peer = match self.peer(device) {
             Err(DeviceError::Damaged) => return Ok(ids),
@@ -184,8 +183,9 @@ impl<S: Store> Work<'_, S> {
         };
         for number in kept(&(acknowledged..next)) {
             match self.read::<ResendRecord>(&resend_name(device, &Place { stream, number })) {
-                Ok(Some(record)) if record.kind == Meaning::MESSAGE => ids.push(record.id),
-                Ok(_) | Err(DeviceError::Damaged) => {}
+                Ok(Some(record)) if record.kind == Meaning::MESSAGE => ids.push((record.sent, record.id)),
+                // It is only to be told: what does not open is no reason to leave the device in.
+                Ok(_) | Err(DeviceError::Damaged | DeviceError::UnsupportedVersion) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -201,7 +201,7 @@ fn kept(numbers: &core::ops::Range<u32>) -> core::ops::Range<u32> {
 impl PeerRecord {
     /// Whether something has been asked for long enough to be sent by itself.
     pub(super) fn is_waiting(&self, now: UnixTime) -> bool {
-        !self.asked.is_empty() && self.asked_since.is_over(ANSWER_AFTER, now)
+        self.asked.first().is_some_and(|(_, since)| since.is_over(ANSWER_AFTER, now))
     }
 }
 

@@ -155,7 +155,7 @@ impl<S: Store> Work<'_, S> {
                 }
             };
             if now {
-                answers.append(&mut self.answer(context, &address.device)?);
+                answers.append(&mut self.answer(context, &address.device, |_| true)?);
             }
             reached.entry(address.user).or_default().push((address.device, now));
         }
@@ -426,7 +426,8 @@ impl<S: Store> Work<'_, S> {
         session.set_padding(padding);
         let least = if lists_len > 0 || !session.is_confirmed() { LEAST_WITH_LISTS } else { 0 };
         let bytes = session.encrypt_to(&encoded, least)?;
-        let record = OutboxRecord { user, device: *device, message: body.map(|body| body.id), bytes };
+        let (message, kind) = (body.map(|body| body.id), body.map_or(0, |body| body.kind));
+        let record = OutboxRecord { user, device: *device, message, kind, bytes };
         let name = match &body {
             Some(body) if !body.resent => {
                 let user = user.to_bytes();

@@ -32,6 +32,10 @@ const HEALING_PERIOD: u64 = DAY;
 const UNANSWERED: u64 = 7 * DAY;
 /// Seconds in which a device may still send on an older session than the one that was begun since: its messages are late.
 const SUCCESSION: u64 = HOUR;
+/// How often messages of one session show that the one sent on is broken: who keeps them could have a bundle fetched with each.
+const MAX_MARKS: u8 = 2;
+/// Seconds after which a session in which nothing has come is dropped when another one is begun: the peer has begun many since, or has gone.
+const UNUSED: u64 = 30 * DAY;
 /// How many sessions with one device are kept, and how many with all devices of one user: what a message that is said to be
 /// theirs is tried in, and what they take of the sessions that others' are looked for among.
 const MAX_SESSIONS: usize = 40;
@@ -62,7 +66,7 @@ impl<S: Store> Work<'_, S> {
         peer.suspicion = Suspicion::None;
         peer.sessions.iter_mut().for_each(|entry| entry.given_up = true);
         peer.sessions.insert(0, SessionEntry::new(id, context.now));
-        self.drop_old_sessions(&address.device)
+        self.drop_old_sessions(context, &address.device)
     }
 
     /// The record of a device, made if there is none.
@@ -73,10 +77,13 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<&mut PeerRecord, DeviceError> {
         if self.peer(&address.device)?.get().is_none() {
             let user = self.user(&address.user)?.change().ok_or(DeviceError::UnknownUser)?;
-            if user.devices.len() >= usize::from(MAX_DEVICES) {
-                return Err(DeviceError::TooManyDevices);
+            // It may be there without its record, if that was damaged.
+            if !user.devices.contains(&address.device) {
+                if user.devices.len() >= usize::from(MAX_DEVICES) {
+                    return Err(DeviceError::TooManyDevices);
+                }
+                user.devices.push(address.device);
             }
-            user.devices.push(address.device);
             let record = PeerRecord {
                 user: address.user,
                 identity: *key,
@@ -90,7 +97,6 @@ impl<S: Store> Work<'_, S> {
                 has_own_list: 0,
                 gone: Vec::new(),
                 asked: Vec::new(),
-                asked_since: UnixTime::from_secs(0),
                 seen: Vec::new(),
                 ids: Vec::new(),
                 marks: Vec::new(),
@@ -124,13 +130,22 @@ impl<S: Store> Work<'_, S> {
         device: &DeviceId,
     ) -> Result<bool, DeviceError> {
         let Some(peer) = self.peer(device)?.get() else { return Ok(false) };
+        let healed = peer.healings.iter().filter(|time| is_recent(**time, context.now)).count();
+        let may = healed < MAX_HEALINGS || peer.sessions.is_empty();
+        Ok(may && self.is_marked(context, device)?)
+    }
+
+    /// Whether the session with a device that is sent on should be replaced.
+    pub(super) fn is_marked(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+    ) -> Result<bool, DeviceError> {
+        let Some(peer) = self.peer(device)?.get() else { return Ok(false) };
         let Some(entry) = peer.sessions.first().copied() else { return Ok(true) };
-        let may = peer.healings.iter().filter(|time| is_recent(**time, context.now)).count() < MAX_HEALINGS;
         let suspicious = peer.suspicion != Suspicion::None;
         let unanswered = entry.waiting_since.is_some_and(|since| since.is_over(UNANSWERED, context.now));
-        let wanted =
-            suspicious || unanswered || self.session(&entry.id)?.is_none_or(Session::needs_rehandshake);
-        Ok(wanted && may)
+        Ok(suspicious || unanswered || self.session(&entry.id)?.is_none_or(Session::needs_rehandshake))
     }
 
     /// Which session to send on from now on, and whether the one that is is in order.
@@ -185,11 +200,32 @@ impl<S: Store> Work<'_, S> {
     ) -> Result<(), DeviceError> {
         let Some(peer) = self.peer(device)?.change() else { return Ok(()) };
         let is_over = |active: &SessionEntry| active.began.is_over(SUCCESSION, context.now);
-        if peer.sessions.first().is_some_and(|active| active.id == *session || is_over(active)) {
-            peer.suspicion = Suspicion::Broken;
+        let marks = peer.sessions.first().is_some_and(|active| active.id == *session || is_over(active));
+        if let Some(entry) = peer.sessions.iter_mut().find(|entry| entry.id == *session) {
+            (entry.given_up, entry.broken) = (true, true);
+            if marks && peer.suspicion != Suspicion::Broken && entry.marks < MAX_MARKS {
+                entry.marks += 1;
+                peer.suspicion = Suspicion::Broken;
+            }
         }
-        peer.sessions.iter_mut().filter(|entry| entry.id == *session).for_each(|entry| entry.given_up = true);
         Ok(())
+    }
+
+    /// A message was read in this session. If its number in a stream was used before, the peer goes on from an earlier state: of
+    /// this session, if the stream went on in it; else of one before another. And who sends on a session that was found broken
+    /// when another one has been sent on for long does not have that one.
+    pub(super) fn follow_rollback(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+        session: &SessionId,
+        used_twice: Option<StreamId>,
+    ) -> Result<(), DeviceError> {
+        let Some(peer) = self.peer(device)?.get() else { return Ok(()) };
+        let here = used_twice.is_some_and(|stream| peer.receiving.went_on_in(stream, session));
+        let is_broken = peer.sessions.iter().any(|entry| entry.id == *session && entry.broken);
+        let elsewhere = !peer.sends_on(session) && (used_twice.is_some() || is_broken);
+        if here || elsewhere { self.give_up(context, device, session) } else { Ok(()) }
     }
 
     /// Marks all sessions with a user's devices: something arrived, perhaps from there, that could not be read. Who says
@@ -208,17 +244,23 @@ impl<S: Store> Work<'_, S> {
         Ok(())
     }
 
-    /// Drops the sessions with a device that were used least recently; never the one sent on.
-    pub(super) fn drop_old_sessions(&mut self, device: &DeviceId) -> Result<(), DeviceError> {
+    /// Drops the sessions with a device that have not been used for long, and if they are too many those that were used
+    /// least recently; never the one sent on.
+    pub(super) fn drop_old_sessions(
+        &mut self,
+        context: &Context<'_>,
+        device: &DeviceId,
+    ) -> Result<(), DeviceError> {
         let Some(user) = self.peer(device)?.get().map(|peer| peer.user) else { return Ok(()) };
         let stranger = self.user(&user)?.get().is_some_and(|user| user.standing == Standing::Stranger);
         let max = if stranger { MAX_STRANGERS_SESSIONS } else { MAX_SESSIONS };
         let peer = self.peer(device)?.change().ok_or(DeviceError::UnknownDevice)?;
         let mut dropped = Vec::new();
-        while peer.sessions.len() > max {
-            let oldest = (1..peer.sessions.len())
-                .min_by_key(|index| peer.sessions.get(*index).map(|entry| entry.last_used));
-            dropped.extend(oldest.map(|index| peer.sessions.remove(index).id));
+        while let Some((index, oldest)) =
+            peer.sessions.iter().enumerate().skip(1).min_by_key(|(_, entry)| entry.last_used)
+            && (peer.sessions.len() > max || oldest.last_used.is_over(UNUSED, context.now))
+        {
+            dropped.push(peer.sessions.remove(index).id);
         }
         dropped.iter().try_for_each(|id| self.forget_session(id))?;
         self.drop_old_sessions_of(&user)

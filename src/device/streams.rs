@@ -8,9 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::content::{Place, StreamId};
+use super::content::{Body, Place, StreamId};
 use crate::{
-    UnixTime,
+    SessionId, UnixTime,
     keys::{DAY, HOUR},
 };
 
@@ -88,6 +88,8 @@ struct Stream {
     id: StreamId,
     /// One more than the highest number received.
     next: u32,
+    /// In which that one came.
+    session: SessionId,
     /// Lowest first; those that were given up, or have come again, too.
     missing: Vec<Missing>,
 }
@@ -96,15 +98,15 @@ struct Stream {
 struct Missing {
     number: u32,
     since: UnixTime,
-    /// How often; or [`GIVEN_UP`], or [`CAME`].
+    /// How often; or [`GIVEN_UP`].
     asked: u8,
     last_asked: UnixTime,
+    /// It has come, sent again, and was this body: the first one may still be under way.
+    came: Option<[u8; 8]>,
 }
 
 /// It counts as lost: it is not asked for, and holds no acknowledgement back.
 const GIVEN_UP: u8 = u8::MAX;
-/// It has come, sent again: the first one may still be under way.
-const CAME: u8 = GIVEN_UP - 1;
 
 /// What a number says about a message that has authenticated.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,10 +121,13 @@ pub(super) enum Arrival {
 
 impl Receiving {
     /// Notes that a message has arrived.
-    pub(super) fn arrived(&mut self, place: &Place, resent: bool, now: UnixTime) -> Arrival {
+    pub(super) fn arrived(&mut self, body: &Body<'_>, session: &SessionId, now: UnixTime) -> Arrival {
+        let place = &body.place;
         let stream = match self.streams.iter().position(|stream| stream.id == place.stream) {
             // What was asked for may be of an older one.
-            Some(index) if resent => self.streams.get_mut(index),
+            Some(index) if body.resent => self.streams.get_mut(index),
+            // It was asked for before this device was put back, say: so long ago that others may have taken its place.
+            None if body.resent => return Arrival::New { lost: 0 },
             Some(index) => {
                 let stream = self.streams.remove(index);
                 self.streams.push(stream);
@@ -131,11 +136,21 @@ impl Receiving {
             None => {
                 let excess = (self.streams.len() + 1).saturating_sub(MAX_STREAMS);
                 self.streams.drain(..excess);
-                self.streams.push(Stream { id: place.stream, next: 0, missing: Vec::new() });
+                self.streams.push(Stream {
+                    id: place.stream,
+                    next: 0,
+                    session: *session,
+                    missing: Vec::new(),
+                });
                 self.streams.last_mut()
             }
         };
-        stream.map_or(Arrival::Again, |stream| stream.arrived(place.number, resent, now))
+        stream.map_or(Arrival::Again, |stream| stream.arrived(body, session, now))
+    }
+
+    /// Whether the highest number of a stream came in this session.
+    pub(super) fn went_on_in(&self, stream: StreamId, session: &SessionId) -> bool {
+        self.streams.iter().any(|known| known.id == stream && known.session == *session)
     }
 
     /// The acknowledgement of the stream that the peer goes on with.
@@ -211,18 +226,24 @@ impl Stream {
         });
     }
 
-    fn arrived(&mut self, number: u32, resent: bool, now: UnixTime) -> Arrival {
+    fn arrived(&mut self, body: &Body<'_>, session: &SessionId, now: UnixTime) -> Arrival {
+        let number = body.place.number;
         if number < self.next {
             let Some(missing) = self.missing.iter_mut().find(|missing| missing.number == number) else {
                 return Arrival::Again;
             };
-            let came = std::mem::replace(&mut missing.asked, CAME) == CAME;
-            if resent {
+            let came = missing.came.replace(body.fingerprint());
+            if body.resent {
                 self.forget();
             } else {
                 self.missing.retain(|missing| missing.number != number);
             }
-            return if came { Arrival::Late } else { Arrival::New { lost: 0 } };
+            return match came {
+                None => Arrival::New { lost: 0 },
+                Some(came) if came == body.fingerprint() => Arrival::Late,
+                // Another one, under the number that was used.
+                Some(_) => Arrival::Again,
+            };
         }
         let gap = number - self.next;
         let remembered = gap.min((MAX_MISSING + MAX_GIVEN_UP) as u32);
@@ -231,6 +252,7 @@ impl Stream {
             since: now,
             asked: 0,
             last_asked: now,
+            came: None,
         }));
         let mut excess = self.count().saturating_sub(MAX_MISSING);
         let lost = (gap - remembered).saturating_add(excess as u32);
@@ -242,22 +264,23 @@ impl Stream {
             excess -= 1;
         }
         self.forget();
-        self.next = number.saturating_add(1);
+        (self.next, self.session) = (number.saturating_add(1), *session);
         Arrival::New { lost }
     }
 }
 
 impl Missing {
     fn is_awaited(&self) -> bool {
-        self.asked < CAME
+        self.asked != GIVEN_UP && self.came.is_none()
     }
 
     fn is_due(&self, now: UnixTime) -> bool {
-        match self.asked {
-            0 => self.since.is_over(ASK_AFTER, now),
-            asked if asked < MAX_ASKS => self.last_asked.is_over(ASK_AGAIN_AFTER, now),
-            _ => false,
-        }
+        self.is_awaited()
+            && match self.asked {
+                0 => self.since.is_over(ASK_AFTER, now),
+                asked if asked < MAX_ASKS => self.last_asked.is_over(ASK_AGAIN_AFTER, now),
+                _ => false,
+            }
     }
 
     fn is_lost(&self, now: UnixTime) -> bool {
@@ -267,12 +290,24 @@ impl Missing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{MessageId, content::Meaning},
+        *,
+    };
 
     const STREAM: StreamId = StreamId([1; 8]);
 
     fn at(number: u32) -> Place {
         Place { stream: STREAM, number }
+    }
+
+    fn session(number: u8) -> SessionId {
+        postcard::from_bytes(&[number; 32]).unwrap()
+    }
+
+    fn body(place: Place, resent: bool) -> Body<'static> {
+        let id = MessageId::from_bytes([1; 16]);
+        Body { place, id, resent, kind: Meaning::MESSAGE, bytes: b"" }
     }
 
     fn time(seconds: u64) -> UnixTime {
@@ -281,7 +316,10 @@ mod tests {
 
     fn arrived(receiving: &mut Receiving, numbers: impl IntoIterator<Item = u32>) {
         for number in numbers {
-            assert_eq!(receiving.arrived(&at(number), false, time(0)), Arrival::New { lost: 0 });
+            assert_eq!(
+                receiving.arrived(&body(at(number), false), &session(7), time(0)),
+                Arrival::New { lost: 0 }
+            );
         }
     }
 
@@ -291,7 +329,7 @@ mod tests {
         assert_eq!(receiving.ack(), None);
         arrived(&mut receiving, [0, 1, 4]);
         assert_eq!((receiving.ack(), receiving.missing()), (Some(at(2)), 2));
-        assert_eq!(receiving.arrived(&at(1), false, time(0)), Arrival::Again);
+        assert_eq!(receiving.arrived(&body(at(1), false), &session(7), time(0)), Arrival::Again);
         arrived(&mut receiving, [3]);
         assert_eq!(receiving.ack(), Some(at(2)));
         arrived(&mut receiving, [2]);
@@ -323,16 +361,19 @@ mod tests {
         arrived(&mut receiving, [0, 4]);
         assert_eq!((receiving.give_up_late(time(604_800)), receiving.missing()), (3, 0));
         arrived(&mut receiving, [2]);
-        assert_eq!(receiving.arrived(&at(2), false, time(0)), Arrival::Again);
+        assert_eq!(receiving.arrived(&body(at(2), false), &session(7), time(0)), Arrival::Again);
         assert_eq!(receiving.ack(), Some(at(5)));
         // Of a gap that is too large at once, and of what the sender cannot send again, as well.
-        let far = receiving.arrived(&at(505), false, time(0));
+        let far = receiving.arrived(&body(at(505), false), &session(7), time(0));
         assert_eq!((far, receiving.missing()), (Arrival::New { lost: 500 - 256 }, 256));
         assert_eq!(receiving.gone(&[at(504)]), 1);
         arrived(&mut receiving, [5, 248, 249, 504]);
         // No more than 256 are remembered, the lowest are not.
-        assert_eq!(receiving.arrived(&at(1_506), false, time(0)), Arrival::New { lost: 1_000 - 256 + 254 });
-        assert_eq!(receiving.arrived(&at(993), false, time(0)), Arrival::Again);
+        assert_eq!(
+            receiving.arrived(&body(at(1_506), false), &session(7), time(0)),
+            Arrival::New { lost: 1_000 - 256 + 254 }
+        );
+        assert_eq!(receiving.arrived(&body(at(993), false), &session(7), time(0)), Arrival::Again);
         arrived(&mut receiving, [994, 1_249, 1_250]);
         assert_eq!(receiving.streams[0].missing.len(), 256 + 256 - 3);
     }
@@ -341,14 +382,57 @@ mod tests {
     fn what_came_again_is_known_when_the_first_one_comes() {
         let mut receiving = Receiving::default();
         arrived(&mut receiving, [0, 4]);
-        assert_eq!(receiving.arrived(&at(2), true, time(0)), Arrival::New { lost: 0 });
-        assert_eq!(receiving.arrived(&at(2), true, time(0)), Arrival::Late);
+        assert_eq!(receiving.arrived(&body(at(2), true), &session(7), time(0)), Arrival::New { lost: 0 });
+        assert_eq!(receiving.arrived(&body(at(2), true), &session(7), time(0)), Arrival::Late);
         assert_eq!((receiving.missing(), receiving.ack()), (2, Some(at(1))));
         assert_eq!(receiving.asks(time(60), 9), [at(1), at(3)]);
         assert_eq!((receiving.gone(&[at(2)]), receiving.give_up_late(time(604_800))), (0, 2));
-        assert_eq!(receiving.arrived(&at(2), false, time(0)), Arrival::Late);
+        assert_eq!(receiving.arrived(&body(at(2), false), &session(7), time(0)), Arrival::Late);
         // Once more it is a number that was used twice.
-        assert_eq!(receiving.arrived(&at(2), false, time(0)), Arrival::Again);
+        assert_eq!(receiving.arrived(&body(at(2), false), &session(7), time(0)), Arrival::Again);
+    }
+
+    /// What was asked for long ago comes of a stream that is not followed: it moves no acknowledgement, and takes nobody's place.
+    #[test]
+    fn what_is_resent_of_an_unknown_stream_is_new_and_no_more() {
+        let mut receiving = Receiving::default();
+        let of = |stream, number| Place { stream: StreamId([stream; 8]), number };
+        for stream in 1..=4 {
+            receiving.arrived(&body(of(stream, 0), false), &session(7), time(0));
+        }
+        for _ in 0..2 {
+            assert_eq!(
+                receiving.arrived(&body(of(9, 3), true), &session(7), time(0)),
+                Arrival::New { lost: 0 }
+            );
+            assert_eq!((receiving.ack(), receiving.missing()), (Some(of(4, 1)), 0));
+        }
+        for stream in 1..=4 {
+            assert_eq!(receiving.arrived(&body(of(stream, 0), false), &session(7), time(0)), Arrival::Again);
+        }
+    }
+
+    #[test]
+    fn where_a_stream_went_on_is_known() {
+        let mut receiving = Receiving::default();
+        assert!(!receiving.went_on_in(STREAM, &session(1)));
+        // What is late, or used twice, does not count.
+        for (number, came_in, expected) in [(3, 1, 1), (2, 2, 1), (3, 2, 1), (4, 2, 2), (0, 1, 2)] {
+            receiving.arrived(&body(at(number), false), &session(came_in), time(0));
+            assert!(receiving.went_on_in(STREAM, &session(expected)), "{number}");
+            assert!(!receiving.went_on_in(STREAM, &session(3 - expected)), "{number}");
+        }
+        assert!(!receiving.went_on_in(StreamId([2; 8]), &session(2)));
+    }
+
+    /// Under a number that came resent its sender, put back, sends another text.
+    #[test]
+    fn another_body_under_a_number_that_came_resent_is_no_late_one() {
+        let mut receiving = Receiving::default();
+        arrived(&mut receiving, [0, 2]);
+        assert_eq!(receiving.arrived(&body(at(1), true), &session(7), time(0)), Arrival::New { lost: 0 });
+        let other = Body { id: MessageId::from_bytes([2; 16]), ..body(at(1), false) };
+        assert_eq!(receiving.arrived(&other, &session(7), time(0)), Arrival::Again);
     }
 
     /// A device that was put back twice to the same state goes on in the stream of before.
@@ -357,9 +441,9 @@ mod tests {
         let mut receiving = Receiving::default();
         let other = |number| Place { stream: StreamId([2; 8]), number };
         arrived(&mut receiving, [0, 2]);
-        receiving.arrived(&other(0), false, time(0));
+        receiving.arrived(&body(other(0), false), &session(7), time(0));
         assert_eq!(receiving.ack(), Some(other(1)));
-        receiving.arrived(&at(1), true, time(0));
+        receiving.arrived(&body(at(1), true), &session(7), time(0));
         assert_eq!(receiving.ack(), Some(other(1)), "by what was asked for it does not change");
         arrived(&mut receiving, [3]);
         assert_eq!(receiving.ack(), Some(at(4)));
@@ -376,13 +460,23 @@ mod tests {
     #[test]
     fn a10_gaps_and_streams_are_bounded() {
         let mut receiving = Receiving::default();
-        let far = receiving.arrived(&at(1_000), false, time(0));
+        let far = receiving.arrived(&body(at(1_000), false), &session(7), time(0));
         assert_eq!(far, Arrival::New { lost: 1_000 - 256 });
-        assert_eq!(receiving.arrived(&at(1_011), false, time(0)), Arrival::New { lost: 10 });
+        assert_eq!(
+            receiving.arrived(&body(at(1_011), false), &session(7), time(0)),
+            Arrival::New { lost: 10 }
+        );
         assert_eq!(receiving.missing(), 256);
-        assert_eq!(receiving.arrived(&at(u32::MAX), false, time(0)), Arrival::New { lost: u32::MAX - 1_012 });
+        assert_eq!(
+            receiving.arrived(&body(at(u32::MAX), false), &session(7), time(0)),
+            Arrival::New { lost: u32::MAX - 1_012 }
+        );
         for stream in 2..9 {
-            receiving.arrived(&Place { stream: StreamId([stream; 8]), number: 300 }, false, time(0));
+            receiving.arrived(
+                &body(Place { stream: StreamId([stream; 8]), number: 300 }, false),
+                &session(7),
+                time(0),
+            );
         }
         assert_eq!(receiving.streams.len(), MAX_STREAMS);
         assert_eq!(receiving.missing(), MAX_STREAMS * MAX_MISSING);

@@ -228,7 +228,13 @@ impl<S: Store> Device<S> {
         damaged += self.sweep(|_: &OutboxRecord| false)?;
         damaged += self.sweep(|_: &HandshakeRecord| false)?;
         damaged += self.sweep(|_: &Published| false)?;
-        damaged += self.sweep(|_: &UserRecord| false)?;
+        let mut strangers = 0;
+        damaged += self.sweep(|user: &UserRecord| {
+            strangers += u32::from(user.standing == Standing::Stranger);
+            false
+        })?;
+        // Whether one was a stranger whose record was damaged is not known: they are counted anew.
+        self.run(|work, _, _| work.note_strangers(strangers))?;
         let mut waiting = Vec::new();
         damaged += self.sweep(|peer: &PeerRecord| {
             waiting.extend(peer.is_waiting(now).then(|| DeviceId::of(&peer.identity)));

@@ -29,7 +29,7 @@ const MAX_COMMITTED: usize = 4_096;
 pub(super) struct Vault<S> {
     pub(super) store: S,
     pub(super) key: StorageKey,
-    names: Secret<32>,
+    names: Box<Secret<32>>,
     /// By the name of a session's hot half: the version that this process has stored last, and under which incarnation. Any
     /// other version is somebody else's, or an older one, perhaps of a branch in which numbers were used.
     committed: HashMap<[u8; 16], (u64, u32)>,

@@ -188,6 +188,8 @@ impl<R> Chain<R> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeSet;
+
     use super::*;
 
     fn keys_in_order(count: u32) -> Vec<[u8; 32]> {
@@ -204,6 +206,7 @@ mod tests {
     #[test]
     fn looking_ahead_agrees_with_stepping() {
         let expected = keys_in_order(3000);
+        assert_eq!(expected.iter().collect::<BTreeSet<_>>().len(), 3000, "a key of its own for each message");
         let chain = Chain::<Ec>::at([3; 32], 0);
         for number in [0, 1, 2, 50, 1999, 2000, 2001, 2999] {
             let ahead = chain.look_ahead(number, 25_000).unwrap();

@@ -115,6 +115,8 @@ impl Thief {
     fn new(world: &World, victim: usize, seed: u64) -> Self {
         let side = &world.sides[victim];
         let session = side.session.as_ref().unwrap();
+        // So he reads two epochs after the one of the theft at most: the next, and the one that is agreed on in it.
+        assert!(side.sampled <= session.hot.ratchet.newest_pq_epoch() + 1);
         let mut thief = Self {
             victim,
             at: world.clock,

@@ -4,7 +4,9 @@
 use subrosa::{DeviceError, Event};
 
 use crate::common::world::{
-    DAY, Phone, Server, World, acquainted, events, garbage, link, table::RESEND, texts, two,
+    DAY, Phone, Server, World, acquainted, events, garbage, link,
+    table::{RESEND, SESSIONS},
+    texts, two,
 };
 
 const HOUR: u64 = 60 * 60;
@@ -75,6 +77,10 @@ fn a16_put_back_to_before_the_session_that_the_other_began() {
         alice.poll(&mut world.server);
         alice.put_back(&snapshot);
         alice.publish(&mut world.server);
+        alice.say(&mut world.server, &bob.user(), "under a number that was used");
+        let (read, shown) = drain(&mut bob, &mut world.server);
+        assert_eq!(read, ["under a number that was used"]);
+        assert!(shown.contains(&Event::PeerRolledBack), "{shown:?}");
         world.clock.advance(2 * HOUR);
         let [by_alice, by_bob] = days(&mut world, [&mut alice, &mut bob], 3);
         assert_eq!((by_alice, by_bob), (vec![0, 1, 2], vec![0, 1, 2]), "silent: {silent}");
@@ -192,5 +198,79 @@ fn a16_put_back_twice_to_the_same_state() {
         }
         assert!(shown.contains(&Event::RolledBack), "round {round}: {shown:?}");
         assert_eq!(alice.store.count(RESEND), 0, "round {round}");
+    }
+}
+
+/// A message got lost, and was sent again. Then its sender is put back to before it, and uses the number for another text.
+#[test]
+fn a16_a_text_under_a_number_that_came_resent_is_shown() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    alice.say(&mut world.server, &bob.user(), "a turn");
+    bob.poll(&mut world.server);
+    let snapshot = alice.store.snapshot();
+    alice.say(&mut world.server, &bob.user(), "lost");
+    world.server.take(&bob.address());
+    alice.say(&mut world.server, &bob.user(), "arrives");
+    bob.poll(&mut world.server);
+    world.clock.advance(61);
+    bob.say(&mut world.server, &alice.user(), "what?");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "on");
+    assert_eq!(bob.texts(&mut world.server), ["lost", "on"]);
+    alice.put_back(&snapshot);
+    alice.say(&mut world.server, &bob.user(), "another text");
+    let (read, shown) = drain(&mut bob, &mut world.server);
+    assert_eq!((read, shown), (vec!["another text".to_owned()], vec![Event::PeerRolledBack]));
+    let [by_alice, by_bob] = days(&mut world, [&mut alice, &mut bob], 3);
+    // What she writes first he cannot read.
+    assert_eq!((by_alice, by_bob), (vec![0, 1, 2], vec![1, 2]));
+}
+
+/// Bob only reads, for a year: Alice begins a session each week, and of those that she has left few stay.
+#[test]
+fn who_only_reads_does_not_gather_sessions() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    for _ in 0..45 {
+        world.clock.advance(8 * DAY);
+        for phone in [&mut alice, &mut bob] {
+            phone.device.maintain().unwrap();
+            phone.publish(&mut world.server);
+            let list = world.server.list(&phone.user()).unwrap();
+            phone.device.provide(&list).unwrap();
+        }
+        alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
+        alice.say(&mut world.server, &bob.user(), "news");
+        bob.poll(&mut world.server);
+    }
+    for phone in [&alice, &bob] {
+        assert_eq!(phone.store.count(SESSIONS), 4);
+    }
+}
+
+/// Alice has two devices, and writes once a week; nobody answers. Bob's tablet is off for five weeks, then reads its mailbox: what
+/// are too many sessions for one day is for the next.
+#[test]
+fn a_tablet_in_a_drawer_reads_what_strangers_have_written() {
+    let (mut world, mut alice, _) = acquainted();
+    let mut second = link(&mut alice, &mut world.server);
+    let mut bob = Phone::new(&world.clock, &mut world.server);
+    let mut tablet = link(&mut bob, &mut world.server);
+    for week in 0..5 {
+        alice.say(&mut world.server, &bob.user(), &format!("first {week}"));
+        second.say(&mut world.server, &bob.user(), &format!("second {week}"));
+        world.clock.advance(7 * DAY);
+    }
+    let mut waiting = world.server.take(&tablet.address());
+    let mut read = Vec::new();
+    for expected in [8, 10] {
+        waiting.retain(|message| match tablet.device.receive(message, None) {
+            Ok(received) => {
+                read.extend(texts(&received));
+                false
+            }
+            Err(error) => error.keeps_message(),
+        });
+        assert_eq!(read.len(), expected, "{read:?}");
+        world.clock.advance(DAY);
     }
 }

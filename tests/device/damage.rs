@@ -1,7 +1,7 @@
 //! Records that do not open any more, or halves of a session that do not fit: what they were is lost, and nothing else
 //! stands still.
 
-use subrosa::{BackupLock, Device, DeviceError, Event, Link, RecoveryKey, Trust};
+use subrosa::{BackupLock, Device, DeviceError, Event, Link, RecoveryKey, Refusal, Trust};
 
 use crate::common::world::{
     DAY, Fail, Phone, TestStore, acquainted, events, link,
@@ -364,4 +364,61 @@ fn a_user_whose_record_was_damaged_is_met_again() {
     // What there is of his device belongs to him again.
     alice.device.forget(&bob.user()).unwrap();
     assert_eq!([PEERS, SESSIONS].map(|table| alice.store.count(table)), [0, 0]);
+}
+
+/// What is known of Bob was damaged, and his newest list is fetched: his stolen tablet is not in it. What it writes is not shown, and
+/// nothing leaves for it.
+#[test]
+fn a_removed_device_is_out_whatever_was_damaged() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut tablet = link(&mut bob, &mut world.server);
+    tablet.say(&mut world.server, &alice.user(), "from the tablet");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "to both");
+    tablet.poll(&mut world.server);
+    // One waits.
+    alice.device.send(&bob.user(), b"waits").unwrap();
+    alice.store.damage_one(USERS, 1);
+    alice.restart();
+    assert_eq!(alice.device.maintain().unwrap().damaged, 1);
+    bob.device.unlink(&tablet.address().device).unwrap();
+    bob.publish(&mut world.server);
+    alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
+    assert!(alice.device.outbox().all(|out| out.unwrap().to != tablet.address()));
+    tablet.device.send(&alice.user(), b"I am Bob").unwrap();
+    let out: Vec<_> = tablet.device.outbox().map(Result::unwrap).collect();
+    let to = alice.address();
+    let received: Vec<_> =
+        out.iter().filter(|out| out.to == to).map(|out| alice.device.receive(&out.bytes, None)).collect();
+    let [Ok(received)] = &received[..] else { panic!("{received:?}") };
+    assert_eq!(events(received), [&Event::ListRefused(Refusal::NotInList)]);
+    // Nor is it a device of Bob's any more; his phone is.
+    assert_eq!(alice.store.count(PEERS), 1);
+    bob.say(&mut world.server, &alice.user(), "it was stolen");
+    assert_eq!(alice.texts(&mut world.server), ["it was stolen"]);
+}
+
+/// Met again after the damage, then a list that takes a device out: that is told, with what it had not acknowledged.
+#[test]
+fn a_device_that_goes_is_told_also_after_damage() {
+    let (mut world, mut alice, mut bob) = acquainted();
+    let mut tablet = link(&mut bob, &mut world.server);
+    tablet.say(&mut world.server, &alice.user(), "from the tablet");
+    alice.poll(&mut world.server);
+    alice.say(&mut world.server, &bob.user(), "to both");
+    tablet.poll(&mut world.server);
+    let id = alice.say(&mut world.server, &bob.user(), "not read by the tablet")[0].message.unwrap();
+    alice.store.damage_one(USERS, 1);
+    alice.restart();
+    alice.device.maintain().unwrap();
+    tablet.say(&mut world.server, &alice.user(), "met again");
+    assert_eq!(alice.texts(&mut world.server), ["met again"]);
+    bob.device.unlink(&tablet.address().device).unwrap();
+    bob.publish(&mut world.server);
+    let shown = alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
+    let removed = vec![tablet.address().device];
+    let [Event::DevicesChanged { removed: gone, unacknowledged, .. }] = events(&shown)[..] else {
+        panic!("{shown:?}")
+    };
+    assert_eq!((gone, unacknowledged), (&removed, &vec![id]));
 }

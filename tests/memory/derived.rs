@@ -1,7 +1,7 @@
-//! Secrets that follow from those of a transcript and do not stand in it. Another process computes them, whose memory is
-//! not searched; here they arrive masked.
+//! Secrets that follow from those of a transcript, or from what a device has given, and do not stand in it. Another process
+//! computes them, whose memory is not searched; here they arrive masked.
 
-use std::{env, fs::File, path::Path, process::Command};
+use std::{env, ffi::OsStr, fs::File, path::Path, process::Command};
 
 use curve25519_dalek::Scalar;
 use hkdf::Hkdf;
@@ -21,13 +21,18 @@ const LINE: &str = "secret:";
 /// How far chains are followed.
 const STEPS: u32 = 12;
 
-type Named = (String, Vec<u8>);
+pub(crate) type Named = (String, Vec<u8>);
 
 /// The secrets of a transcript that do not stand in it, masked.
 pub(crate) fn derived(transcript: &Path) -> Vec<Named> {
+    ask("derived::child_derives", &[(TRANSCRIPT, transcript.as_os_str())])
+}
+
+/// What a test of this binary prints in another process, to which the variables are given.
+pub(crate) fn ask(child: &str, variables: &[(&str, &OsStr)]) -> Vec<Named> {
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "derived::child_derives", "--include-ignored", "--nocapture", "--test-threads=1"])
-        .env(TRANSCRIPT, transcript)
+        .args(["--exact", child, "--include-ignored", "--nocapture", "--test-threads=1"])
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -69,18 +74,28 @@ fn child_derives() {
             }
         }
     }
+    answer(&all);
+}
+
+/// In the other process: prints the secrets, masked.
+pub(crate) fn answer(all: &[Named]) {
     for (name, bytes) in all {
         let masked: Vec<_> = bytes.iter().map(|byte| byte ^ MASK).collect();
         println!("{LINE}{name}={}", hex::encode(masked));
     }
 }
 
-/// Seeds of Ed25519 and X25519.
-fn identity(signing: &[u8], agreement: &[u8], all: &mut Vec<Named>) {
-    let expanded: [u8; 64] = Sha512::digest(signing).into();
+/// What a seed of Ed25519 is expanded to.
+pub(crate) fn signing_key(seed: &[u8], all: &mut Vec<Named>) {
+    let expanded: [u8; 64] = Sha512::digest(seed).into();
     let scalar = curve25519_dalek::scalar::clamp_integer(*expanded.first_chunk().unwrap());
     all.push(("signing key, expanded".into(), expanded.to_vec()));
     all.push(("signing key, reduced".into(), Scalar::from_bytes_mod_order(scalar).to_bytes().to_vec()));
+}
+
+/// Seeds of Ed25519 and X25519.
+fn identity(signing: &[u8], agreement: &[u8], all: &mut Vec<Named>) {
+    signing_key(signing, all);
     let mut hedge = vec![0; 32];
     Hkdf::<Sha256>::new(Some(signing), agreement).expand(b"Subrosa/1 hedge secret\0", &mut hedge).unwrap();
     all.push(("hedge secret".into(), hedge));

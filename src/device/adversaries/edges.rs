@@ -96,12 +96,12 @@ fn a44_what_is_asked_for_is_bounded() {
     let ask = |alice: &mut D, places: &[Place]| {
         alice.run(|work, context, _| {
             work.note_asks(context, &device, places)?;
-            Ok(work.peer(&device)?.get().unwrap().asked.clone())
+            Ok(work.peer(&device)?.get().unwrap().asked.iter().map(|(place, _)| *place).collect::<Vec<_>>())
         })
     };
     let answer = |alice: &mut D| {
         alice.run(|work, context, _| {
-            assert_eq!(work.answer(context, &device)?, [], "there is nothing to be sent");
+            assert_eq!(work.answer(context, &device, |_| true)?, [], "there is nothing to be sent");
             Ok(work.peer(&device)?.get().unwrap().gone.clone())
         })
     };
@@ -126,6 +126,92 @@ fn a44_what_is_asked_for_is_bounded() {
     told(&mut alice).unwrap();
     ask(&mut alice, &places(0, 2)).unwrap();
     assert_eq!(answer(&mut alice).unwrap(), places(0, 2));
+}
+
+/// Another device of the same user asks for what was sent to the first: whoever was linked since gets nothing old.
+#[test]
+fn a44_another_device_does_not_get_what_one_was_sent() {
+    let (alice, second, mut bob) = acquainted(&Clock::new());
+    let out = bob.send(&alice.user(), b"a message for each").unwrap();
+    bob.sent(out.iter().map(|out| out.id)).unwrap();
+    let [first, second] = [&alice, &second].map(|device| device.address().device);
+    let last = |bob: &mut D, device| {
+        bob.run(|work, _, _| {
+            let sending = &work.peer(&device)?.get().unwrap().sending;
+            Ok(Place { stream: sending.stream, number: sending.next - 1 })
+        })
+        .unwrap()
+    };
+    let ask = |bob: &mut D, device, place| {
+        bob.run(|work, context, _| {
+            work.note_asks(context, &device, &[place])?;
+            let sent = work.answer(context, &device, |_| true)?;
+            Ok((sent.len(), work.peer(&device)?.get().unwrap().gone.clone()))
+        })
+        .unwrap()
+    };
+    for (of, other) in [(first, second), (second, first)] {
+        let place = last(&mut bob, of);
+        assert_eq!(ask(&mut bob, other, place), (0, vec![place]));
+        assert_eq!(ask(&mut bob, of, place).0, 1);
+        bob.run(|work, _, _| Ok(work.peer(&other)?.change().unwrap().gone.clear())).unwrap();
+    }
+}
+
+/// Nothing is sent again by itself while the session is marked, also when it may not be replaced today.
+#[test]
+fn nothing_is_answered_by_itself_on_a_marked_session() {
+    let clock = Clock::new();
+    let (mut alice, bob) = two(&clock);
+    let b = bob.user();
+    let device = bob.address().device;
+    let lost = alice.send(&b, b"lost").unwrap();
+    alice.sent([lost[0].id]).unwrap();
+    let asks = alice.run(|work, context, _| {
+        let sending = &work.peer(&device)?.get().unwrap().sending;
+        let asks = [Place { stream: sending.stream, number: sending.next - 1 }];
+        work.note_asks(context, &device, &asks)?;
+        let peer = work.peer(&device)?.change().unwrap();
+        peer.suspicion = Suspicion::Broken;
+        peer.healings = vec![context.now; 2];
+        Ok(())
+    });
+    asks.unwrap();
+    clock.advance(2 * HOUR);
+    alice.maintain().unwrap();
+    assert_eq!(
+        alice.outbox().count(),
+        0,
+        "sent into a session that is known to be broken, and counted as an answer"
+    );
+}
+
+/// What is asked for just before something older is due is not answered with it, by itself: a second after it was asked for.
+#[test]
+fn each_ask_is_answered_by_itself_after_its_own_hour() {
+    let clock = Clock::new();
+    let (mut alice, bob) = two(&clock);
+    let b = bob.user();
+    let device = bob.address().device;
+    for text in [b"one", b"two"] {
+        let lost = alice.send(&b, text).unwrap();
+        alice.sent([lost[0].id]).unwrap();
+    }
+    let ask = |alice: &mut D, back: u32| {
+        alice
+            .run(|work, context, _| {
+                let sending = &work.peer(&device)?.get().unwrap().sending;
+                let asks = [Place { stream: sending.stream, number: sending.next - back }];
+                work.note_asks(context, &device, &asks)
+            })
+            .unwrap();
+    };
+    ask(&mut alice, 2);
+    clock.advance(HOUR - 1);
+    ask(&mut alice, 1);
+    clock.advance(1);
+    alice.maintain().unwrap();
+    assert_eq!(alice.outbox().count(), 1, "what was asked for a second ago");
 }
 
 /// Two devices of one user trust somebody differently in the same second: the stricter word counts on both, whichever comes

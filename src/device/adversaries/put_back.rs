@@ -8,16 +8,6 @@ use crate::{
     store::{Change, Expected},
 };
 
-/// Alice and Bob, with one session that is answered.
-fn two() -> (D, D) {
-    let clock = Clock::new();
-    let (mut alice, mut bob) = (clock.device(), clock.device());
-    let (a, b) = (alice.user(), bob.user());
-    say(&mut alice, &mut [&mut bob], &b, b"hello");
-    say(&mut bob, &mut [&mut alice], &a, b"hello yourself");
-    (alice, bob)
-}
-
 /// The only row of a table.
 fn row(device: &D, table: Table) -> Record {
     let [row] = device.vault.store.list(table as u8, 0, 2).unwrap().try_into().expect("one row");
@@ -40,7 +30,7 @@ fn send(from: &mut D, to: &UserId, text: &[u8]) -> (Vec<u8>, String) {
 /// The device loads the row, and loads it once more: each time what it sends is under another key, and the peer says so.
 #[test]
 fn a36_a_row_put_back_under_a_live_device_repeats_no_key() {
-    let (mut alice, mut bob) = two();
+    let (mut alice, mut bob) = two(&Clock::new());
     let (a, b) = (alice.user(), bob.user());
     let (turn, _) = send(&mut alice, &b, b"makes a ratchet key");
     bob.receive(&turn, Some(&a)).unwrap();
@@ -58,10 +48,34 @@ fn a36_a_row_put_back_under_a_live_device_repeats_no_key() {
     }
 }
 
+/// The whole store is put back, and opened: whichever side sends first, on both the next message is under another key than any
+/// before, although it is of the same number.
+#[test]
+fn a36_a_store_that_was_put_back_repeats_no_key() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = two(&clock);
+    let (a, b) = (alice.user(), bob.user());
+    let before = alice.vault.store.copy();
+    let mut keys = vec![send(&mut alice, &b, b"one").1, send(&mut alice, &b, b"two").1];
+    let first = send(&mut bob, &a, b"for her").0;
+    for store in [before.copy(), before] {
+        let mut alice = Device::open(store, clock.config()).unwrap();
+        for text in [&b"one"[..], b"two", b"three"] {
+            let (_, key) = send(&mut alice, &b, text);
+            assert!(!keys.contains(&key), "one key for two messages");
+            keys.push(key);
+        }
+        alice.receive(&first, Some(&b)).unwrap();
+        let (_, key) = send(&mut alice, &b, b"after a turn");
+        assert!(!keys.contains(&key), "one key for two messages");
+        keys.push(key);
+    }
+}
+
 /// What the device has stored itself, and finds as it was, is no other state: a full cache does not use up incarnations.
 #[test]
 fn a_session_that_is_as_it_was_stored_keeps_its_incarnation() {
-    let (mut alice, bob) = two();
+    let (mut alice, bob) = two(&Clock::new());
     let b = bob.user();
     let incarnation = |device: &mut D| {
         let (_, trace) = recorded(|| device.send(&b, b"text").unwrap());
@@ -81,7 +95,7 @@ fn a_session_that_is_as_it_was_stored_keeps_its_incarnation() {
 /// Two branches of one session, both live in one process after the other: their halves do not open together.
 #[test]
 fn halves_of_two_live_branches_do_not_mix() {
-    let (mut alice, mut bob) = two();
+    let (mut alice, mut bob) = two(&Clock::new());
     let (a, b) = (alice.user(), bob.user());
     let messages: Vec<_> = (0..4u8).map(|i| send(&mut alice, &b, &[b'0' + i]).0).collect();
     bob.receive(&messages[0], Some(&a)).unwrap();

@@ -121,3 +121,25 @@ fn an_operation_reads_what_it_has_changed() {
     });
     assert_eq!(read.unwrap(), [Some(before), Some(clock.now()), None]);
 }
+
+/// By a list that has expired a device is out, and that is told; the next list has it again, and so is that.
+#[test]
+fn a_device_that_comes_back_is_told() {
+    let (mut bob, alice) = (Clock::new().device(), Root::new());
+    let (kept, stolen) = (IdentityKeyPair::generate(), IdentityKeyPair::generate());
+    let one = alice.list(None, &[&kept, &stolen]);
+    bob.provide(one.as_bytes()).unwrap();
+    let past = UnixTime::from_secs(NOW - 91 * DAY);
+    let two = DeviceList::sign(&alice.0, Some(&one), vec![alice.entry(&kept)], past).unwrap();
+    bob.provide(two.as_bytes()).unwrap_err();
+    let first: Vec<_> = bob.inbox().map(|received| received.unwrap().event).collect();
+    let id = DeviceId::of(stolen.identity_key());
+    assert!(matches!(&first[..], [Event::DevicesChanged { removed, .. }] if *removed == [id]), "{first:?}");
+    let three = alice.list(Some(&two), &[&kept, &stolen]);
+    let shown =
+        bob.provide(three.as_bytes()).unwrap().into_iter().map(|received| received.event).collect::<Vec<_>>();
+    assert!(
+        matches!(&shown[..], [Event::DevicesChanged { added, .. }] if *added == [id]),
+        "it is sent to again, and nobody is told: {shown:?}"
+    );
+}
