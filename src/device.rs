@@ -57,6 +57,7 @@ pub use upkeep::{Settings, Tasks, UserInfo};
 
 use crate::{
     Address, DeviceId, IdentityKeyPair, UnixTime, UserId,
+    crypto::secret::scrubbed,
     store::{Action, Change, Expected, RecordId, Store},
 };
 use cache::Cache;
@@ -379,8 +380,10 @@ impl<S: Store> Device<S> {
         mut operation: impl FnMut(&mut Work<'_, S>, &Context<'_>, &mut HeaderIndex) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
         let context = Context { identity: &self.identity, device: self.address.device, now: (self.clock)() };
-        Work::run(&mut self.vault, &mut self.cache, &mut self.index, |work, index| {
-            operation(work, &context, index)
+        scrubbed(|| {
+            Work::run(&mut self.vault, &mut self.cache, &mut self.index, |work, index| {
+                operation(work, &context, index)
+            })
         })
     }
 

@@ -22,7 +22,7 @@ use crate::crypto::{
     digest::{BLOCK_LEN, Block, Tree},
     kdf::{self, Label},
     random,
-    secret::{Secret, constant_time_eq, scrub_stack},
+    secret::{Secret, constant_time_eq, scrubbed_lightly},
     trace,
 };
 
@@ -40,13 +40,9 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(key: &Secret<32>, layout: Layout) -> Self {
-        let keys = Self::derive(key, layout);
-        scrub_stack();
-        keys
+        scrubbed_lightly(|| Self::derive(key, layout))
     }
 
-    // Not inlined: the frame of the caller is not scrubbed.
-    #[inline(never)]
     fn derive(key: &Secret<32>, layout: Layout) -> Self {
         let size = layout.size().to_be_bytes();
         let info = [&size[..], &CHUNK_LEN.to_be_bytes()];
@@ -78,7 +74,7 @@ impl Keys {
     /// Seals a chunk in place: content and zeros, and room for the tag.
     pub(super) fn seal(&self, chunk: u64, file: &mut [u8]) {
         let Some((content, tag)) = file.split_last_chunk_mut::<TAG_LEN>() else { return };
-        *tag = aead::seal(self.chunk_key.as_bytes(), &self.nonce(chunk), &[], content);
+        *tag = scrubbed_lightly(|| aead::seal(self.chunk_key.as_bytes(), &self.nonce(chunk), &[], content));
     }
 
     /// Opens a chunk in place; on failure it is unchanged.
@@ -86,7 +82,8 @@ impl Keys {
         let altered = AttachmentError::Altered { chunk };
         self.check_len(chunk, file.len())?;
         let (content, tag) = file.split_last_chunk_mut::<TAG_LEN>().ok_or(altered)?;
-        aead::open(self.chunk_key.as_bytes(), &self.nonce(chunk), &[], content, tag).map_err(|_| altered)?;
+        scrubbed_lightly(|| aead::open(self.chunk_key.as_bytes(), &self.nonce(chunk), &[], content, tag))
+            .map_err(|_| altered)?;
         let padding = content.get(self.layout.content_len(chunk)..).unwrap_or_default();
         if padding.iter().all(|byte| *byte == 0) {
             return Ok(());

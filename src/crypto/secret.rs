@@ -134,6 +134,28 @@ pub(crate) fn scrub_deep_stack() {
     core::hint::black_box(&mut dead);
 }
 
+/// Calls it in a frame of its own, and overwrites the stack that it leaves behind, deep. What it returns is moved: secrets in it
+/// should be behind a pointer.
+#[cfg_attr(not(feature = "std"), allow(dead_code, reason = "there are no devices"))]
+pub(crate) fn scrubbed<T>(operation: impl FnOnce() -> T) -> T {
+    let result = apart(operation);
+    scrub_deep_stack();
+    result
+}
+
+/// The same after a symmetric derivation, or encryption.
+#[cfg_attr(not(feature = "attachments"), allow(dead_code, reason = "no files are sealed"))]
+pub(crate) fn scrubbed_lightly<T>(operation: impl FnOnce() -> T) -> T {
+    let result = apart(operation);
+    scrub_stack();
+    result
+}
+
+#[inline(never)]
+fn apart<T>(operation: impl FnOnce() -> T) -> T {
+    operation()
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::format;

@@ -26,7 +26,7 @@ use crate::{
     crypto::{
         kdf::{self, Label},
         passphrase::PassphraseParameters,
-        secret::{Secret, constant_time_eq, scrub_stack},
+        secret::{Secret, constant_time_eq, scrubbed},
     },
     roster::{self, Certificate, RootKey, Succession},
     store::Store,
@@ -62,9 +62,7 @@ impl RecoveryKey {
     /// The text to be written down, which [`FromStr`] reads back. It is the caller's to wipe.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let text = text::secret(KEY_PREFIX, self.0.as_bytes(), KEY_TEXT_LEN);
-        scrub_stack();
-        text
+        scrubbed(|| text::secret(KEY_PREFIX, self.0.as_bytes(), KEY_TEXT_LEN))
     }
 
     #[cfg(test)]
@@ -74,7 +72,6 @@ impl RecoveryKey {
 
     fn derive(&self) -> (Secret<32>, Secret<32>) {
         let derived: Secret<64> = kdf::derive(&[0; 32], self.0.as_bytes(), Label::BACKUP, [&[], &[]]);
-        scrub_stack();
         let [key, commitment] = kdf::split(&derived);
         (key, commitment)
     }
@@ -86,11 +83,10 @@ impl FromStr for RecoveryKey {
     /// # Errors
     /// [`Error::Malformed`] for a slip of the pen.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bytes = Zeroizing::new(text::read::<32>(KEY_PREFIX, text)?);
-        let mut key = Self(Box::new(Secret::zeroed()));
-        key.0.as_mut().as_mut().copy_from_slice(&*bytes);
-        scrub_stack();
-        Ok(key)
+        scrubbed(|| {
+            let bytes = Zeroizing::new(text::read::<32>(KEY_PREFIX, text)?);
+            Ok(Self(Secret::boxed(&bytes)))
+        })
     }
 }
 
@@ -234,6 +230,10 @@ impl<S: Store> Device<S> {
     /// # Errors
     /// [`DeviceError::NoRootKey`], [`DeviceError::OutOfMemory`], [`DeviceError::NoRandomness`], [`DeviceError::Store`].
     pub fn backup(&mut self, lock: &BackupLock<'_>) -> Result<Vec<u8>, DeviceError> {
+        scrubbed(|| self.backup_inner(lock))
+    }
+
+    fn backup_inner(&mut self, lock: &BackupLock<'_>) -> Result<Vec<u8>, DeviceError> {
         let contacts = Zeroizing::new(contacts::encode(&self.vault, &self.user())?);
         let device = self.address.device;
         let plain = self.run(|work, _, _| {
@@ -269,6 +269,16 @@ impl<S: Store> Device<S> {
         lock: &BackupLock<'_>,
         newest_list: Option<&[u8]>,
     ) -> Result<Self, DeviceError> {
+        scrubbed(|| Self::restore_inner(store, config.into(), backup, lock, newest_list))
+    }
+
+    fn restore_inner(
+        store: S,
+        Config { key, clock }: Config,
+        backup: &[u8],
+        lock: &BackupLock<'_>,
+        newest_list: Option<&[u8]>,
+    ) -> Result<Self, DeviceError> {
         let backup = Backup::open(backup, lock)?;
         let root = RootKey::from_seed(&backup.root);
         let user = *root.user_id();
@@ -276,7 +286,6 @@ impl<S: Store> Device<S> {
             Some(bytes) => newest(&user, backup.list, bytes)?,
             None => backup.list,
         };
-        let Config { key, clock } = config.into();
         let identity = IdentityKeyPair::generate();
         let claim = roster::claim(&identity, &user);
         let kept = previous.entries().filter(|(key, _)| DeviceId::of(key) != backup.device);
@@ -286,7 +295,7 @@ impl<S: Store> Device<S> {
         let me = Me {
             user,
             certificate: Certificate::issue(&root, identity.identity_key(), claim, &list),
-            root: Some(root.seed()),
+            root: Some(Box::new(root.seed())),
             unlinked: false,
             settings: backup.settings,
         };

@@ -35,7 +35,7 @@ use crate::{
         dh::{AgreementKey, AgreementPublic},
         kdf::{self, Label},
         random,
-        secret::{Secret, scrub_deep_stack, scrub_stack},
+        secret::{Secret, scrubbed},
         sign::{SIGNATURE_LEN, Signature},
     },
     keys::HOUR,
@@ -76,7 +76,8 @@ pub struct Link<S> {
     vault: Vault<S>,
     clock: Clock,
     identity: IdentityKeyPair,
-    state: Begun,
+    // Boxed: moving a link leaves no copies of its keys behind.
+    state: Box<Begun>,
 }
 
 /// On the new device: how far it has come.
@@ -173,7 +174,10 @@ impl<S: Store> Link<S> {
     /// # Errors
     /// [`DeviceError::Occupied`] if the store has a device, [`DeviceError::NoRandomness`], [`DeviceError::Store`].
     pub fn begin(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
-        let Config { key, clock } = config.into();
+        scrubbed(|| Self::begin_inner(store, config.into()))
+    }
+
+    fn begin_inner(store: S, Config { key, clock }: Config) -> Result<Self, DeviceError> {
         let mut vault = Vault::new(store, key);
         if vault.store.read(&KEY_CHECK)?.is_some() {
             return Err(DeviceError::Occupied);
@@ -181,13 +185,13 @@ impl<S: Store> Link<S> {
         let names = BEGUN_TABLES.map(|table| vault.id(table, BEGUN));
         let [identity, state] = &names;
         if let (Some((_, identity)), Some((_, state))) = (vault.read(identity)?, vault.read(state)?) {
-            return Ok(Self { vault, clock, identity, state });
+            return Ok(Self { vault, clock, identity, state: Box::new(state) });
         }
         let identity = IdentityKeyPair::generate();
-        let state = Begun { secret: random::fill(&mut rand::rngs::SysRng)?, confirmed: None };
+        let state = Box::new(Begun { secret: random::fill(&mut rand::rngs::SysRng)?, confirmed: None });
         let mut changes = vec![NO_DEVICE];
         put_new(&vault, BEGUN, &identity, &mut changes)?;
-        put_new(&vault, BEGUN, &state, &mut changes)?;
+        put_new(&vault, BEGUN, &*state, &mut changes)?;
         vault.commit(&changes)?;
         Ok(Self { vault, clock, identity, state })
     }
@@ -197,7 +201,7 @@ impl<S: Store> Link<S> {
     /// find each other: for that put a random name beside it into the QR code. It is the caller's to wipe.
     #[must_use]
     pub fn code(&self) -> String {
-        write_code(self.identity.identity_key(), &self.state.secret)
+        scrubbed(|| write_code(self.identity.identity_key(), &self.state.secret))
     }
 
     /// Which user an offer is from. The person has to confirm that it is theirs: by comparing it with what the other
@@ -206,7 +210,7 @@ impl<S: Store> Link<S> {
     /// # Errors
     /// [`DeviceError::BadLink`] if the offer is not an answer to this code.
     pub fn user_of(&self, offer: &[u8]) -> Result<UserId, DeviceError> {
-        self.open_offer(offer).map(|(user, _)| user)
+        scrubbed(|| self.open_offer(offer).map(|(user, _)| user))
     }
 
     /// Accepts the offer of a user: the reply to it. For the device that made the offer.
@@ -215,18 +219,21 @@ impl<S: Store> Link<S> {
     /// [`DeviceError::BadLink`] if the offer is not an answer to this code, or another user's;
     /// [`DeviceError::Occupied`] if the store has got a device since, [`DeviceError::Store`].
     pub fn confirm(&mut self, offer: &[u8], user: &UserId) -> Result<Vec<u8>, DeviceError> {
+        scrubbed(|| self.confirm_inner(offer, user))
+    }
+
+    fn confirm_inner(&mut self, offer: &[u8], user: &UserId) -> Result<Vec<u8>, DeviceError> {
         let (offered, keys) = self.open_offer(offer)?;
         if offered != *user {
             return Err(DeviceError::BadLink);
         }
         let claim = roster::claim(&self.identity, user);
-        scrub_deep_stack();
         let device = DeviceId::of(self.identity.identity_key());
         let reply = keys.write_reply(Nonce::random()?, &device, &claim);
         self.state.confirmed = Some(Confirmed { user: offered, keys });
         // Durable before it is shown: the reply puts this device into the user's list.
         let (id, version) = (self.vault.id(Table::Begun, BEGUN), new_version()?);
-        let value = self.vault.seal(&id, version, &self.state);
+        let value = self.vault.seal(&id, version, &*self.state);
         let action = Action::Put { version, value };
         let put = Change { id, expected: Expected::Anything, action };
         self.vault.commit(&[NO_DEVICE, put]).map_err(occupied)?;
@@ -240,6 +247,10 @@ impl<S: Store> Link<S> {
     /// [`DeviceError::BadLink`] if nothing was confirmed, or the grant does not fit what was;
     /// [`DeviceError::Occupied`], [`DeviceError::Store`].
     pub fn complete(self, grant: &[u8]) -> Result<Device<S>, DeviceError> {
+        scrubbed(|| self.complete_inner(grant))
+    }
+
+    fn complete_inner(self, grant: &[u8]) -> Result<Device<S>, DeviceError> {
         let Confirmed { user, keys } = self.state.confirmed.ok_or(DeviceError::BadLink)?;
         let granted = keys.open_grant(grant)?;
         let (key, certificate) = (self.identity.identity_key(), granted.payload.certificate);
@@ -305,9 +316,7 @@ pub(super) fn write_code(identity: &IdentityKey, secret: &Secret<32>) -> String 
     version.copy_from_slice(&[VERSION]);
     key.copy_from_slice(&identity.to_bytes());
     place.copy_from_slice(secret.as_bytes());
-    let text = text::secret(CODE_PREFIX, &*code, CODE_TEXT_LEN);
-    scrub_stack();
-    text
+    text::secret(CODE_PREFIX, &*code, CODE_TEXT_LEN)
 }
 
 pub(super) fn read_code(code: &str) -> Result<(IdentityKey, Secret<32>), DeviceError> {
@@ -317,7 +326,6 @@ pub(super) fn read_code(code: &str) -> Result<(IdentityKey, Secret<32>), DeviceE
     let identity = reader.array::<{ IdentityKey::LEN }>().and_then(|key| IdentityKey::from_bytes(key));
     let identity = identity.map_err(bad_link)?;
     let secret = Secret::new(*reader.array().map_err(bad_link)?);
-    scrub_stack();
     Ok((identity, secret))
 }
 
@@ -332,7 +340,6 @@ pub(super) fn open_offer(
     let shared = identity.agreement().agree(&ephemeral).map_err(bad_link)?;
     let keys = LinkKeys::derive(secret, &shared, identity.identity_key(), &ephemeral);
     let plain = sealing::open(&keys.offer, head, sealed).map_err(bad_link)?;
-    scrub_deep_stack();
     Ok((UserId::from_bytes(&plain).map_err(bad_link)?, keys))
 }
 
@@ -371,11 +378,15 @@ impl<S: Store> Device<S> {
     /// [`DeviceError::BadLink`] for a code that is none, [`DeviceError::NoRootKey`], [`DeviceError::Unlinked`],
     /// [`DeviceError::TooManyDevices`], [`DeviceError::Store`].
     pub fn offer_link(&mut self, code: &str) -> Result<Vec<u8>, DeviceError> {
+        scrubbed(|| self.offer_link_inner(code))
+    }
+
+    fn offer_link_inner(&mut self, code: &str) -> Result<Vec<u8>, DeviceError> {
         let (identity, secret) = read_code(code)?;
         let ephemeral = AgreementKey::from_seed(&random::fill(&mut rand::rngs::SysRng)?);
         let shared = ephemeral.agree(identity.agreement()).map_err(bad_link)?;
         let user = self.user();
-        let offer = self.run(|work, context, _| {
+        self.run(|work, context, _| {
             work.check_root()?;
             work.check_place()?;
             let keys = LinkKeys::derive(&secret, &shared, &identity, ephemeral.public());
@@ -383,9 +394,7 @@ impl<S: Store> Device<S> {
             let record = LinkRecord { identity, keys, began: context.now };
             work.put(&DeviceId::of(&identity).to_bytes(), &record)?;
             Ok(offer)
-        });
-        scrub_deep_stack();
-        offer
+        })
     }
 
     /// Puts the new device into the user's list: the grant is for it. The list is to be
@@ -709,7 +718,7 @@ mod tests {
                 vault: Vault::new(MemoryStore::new(), StorageKey::from_bytes(&[7; 32])),
                 clock: Box::new(|| NOW),
                 identity: device(1),
-                state: Begun { secret: secret(), confirmed },
+                state: Box::new(Begun { secret: secret(), confirmed }),
             };
             link.complete(&grant)
         };

@@ -17,7 +17,7 @@ use crate::{
     Address, DeviceId, DeviceList, IdentityKeyPair, PreKeys, StorageKey, UnixTime, UserId,
     crypto::{
         kdf::Label,
-        secret::{Secret, constant_time_eq},
+        secret::{Secret, constant_time_eq, scrubbed},
     },
     roster::{self, Certificate, RootKey},
     store::{Action, Change, Expected, RecordId, Store, StoreError},
@@ -66,14 +66,17 @@ impl<S: Store> Device<S> {
     /// # Errors
     /// [`DeviceError::Occupied`], [`DeviceError::Store`].
     pub fn create(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
+        scrubbed(|| Self::create_inner(store, config.into()))
+    }
+
+    fn create_inner(store: S, Config { key, clock }: Config) -> Result<Self, DeviceError> {
         let root = RootKey::generate(&mut rand::rngs::SysRng)?;
         let identity = IdentityKeyPair::generate();
-        let Config { key, clock } = config.into();
         let now = clock();
         let claim = roster::claim(&identity, root.user_id());
         let list = DeviceList::sign(&root, None, vec![(*identity.identity_key(), claim)], now)?;
         let certificate = Certificate::issue(&root, identity.identity_key(), claim, &list);
-        let (user, root, settings) = (*root.user_id(), Some(root.seed()), Settings::default());
+        let (user, root, settings) = (*root.user_id(), Some(Box::new(root.seed())), Settings::default());
         let me = Me { user, certificate, root, unlinked: false, settings };
         Self::found(Vault::new(store, key), clock, identity, &me, &list, &[])
     }
@@ -99,7 +102,10 @@ impl<S: Store> Device<S> {
     /// [`DeviceError::NoDevice`], [`DeviceError::LinkBegun`], [`DeviceError::WrongKey`], [`DeviceError::Damaged`],
     /// [`DeviceError::UnsupportedVersion`], [`DeviceError::Store`].
     pub fn open(store: S, config: impl Into<Config>) -> Result<Self, DeviceError> {
-        let Config { key, clock } = config.into();
+        scrubbed(|| Self::open_inner(store, config.into()))
+    }
+
+    fn open_inner(store: S, Config { key, clock }: Config) -> Result<Self, DeviceError> {
         let vault = Vault::new(store, key);
         match check_key(&vault) {
             Err(DeviceError::NoDevice) if is_linking(&vault.store)? => return Err(DeviceError::LinkBegun),

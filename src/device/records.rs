@@ -88,7 +88,7 @@ pub(super) struct Me {
     /// Proves to others that this device is the user's: of the newest list that is known here.
     pub(super) certificate: Certificate,
     /// Seed of the root key, on the one device that holds it.
-    pub(super) root: Option<Secret<32>>,
+    pub(super) root: Option<Box<Secret<32>>>,
     /// The newest list does not have this device any more.
     pub(super) unlinked: bool,
     pub(super) settings: Settings,

@@ -404,7 +404,7 @@ impl<S: Store> Work<'_, S> {
             lists.push(list);
             // Its public half is computed: not for every message.
             if user == own
-                && let Some(root) = self.me()?.get().and_then(|me| me.root.as_ref()).map(RootKey::from_seed)
+                && let Some(root) = self.me()?.get().and_then(|me| me.root.as_deref()).map(RootKey::from_seed)
             {
                 certificate = super::lists::certificate_for(&root, &key, list)?;
             }

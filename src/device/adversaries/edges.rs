@@ -154,7 +154,11 @@ fn a44_another_device_does_not_get_what_one_was_sent() {
         let place = last(&mut bob, of);
         assert_eq!(ask(&mut bob, other, place), (0, vec![place]));
         assert_eq!(ask(&mut bob, of, place).0, 1);
-        bob.run(|work, _, _| Ok(work.peer(&other)?.change().unwrap().gone.clear())).unwrap();
+        let told = bob.run(|work, _, _| {
+            work.peer(&other)?.change().unwrap().gone.clear();
+            Ok(())
+        });
+        told.unwrap();
     }
 }
 
