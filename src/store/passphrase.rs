@@ -9,7 +9,7 @@ use crate::{
         kdf::Label,
         passphrase::{PARAMETERS_LEN, PassphraseParameters},
         random,
-        secret::constant_time_eq,
+        secret::{constant_time_eq, scrubbed},
     },
 };
 
@@ -34,6 +34,10 @@ impl StorageKey {
     /// # Errors
     /// [`UnlockError::WrongPassphrase`], if the store was made with another one; and whatever [`UnlockError`] says.
     pub fn from_passphrase(store: &mut impl Store, passphrase: &str) -> Result<Self, UnlockError> {
+        scrubbed(|| Self::from_passphrase_inner(store, passphrase))
+    }
+
+    fn from_passphrase_inner(store: &mut impl Store, passphrase: &str) -> Result<Self, UnlockError> {
         loop {
             if let Some(record) = store.read(&RECORD)? {
                 return unlock(&record.value, passphrase);

@@ -18,7 +18,8 @@ use rand::Rng;
 use sha2::Sha256;
 use subrosa::{
     AttachmentReader, AttachmentWriter, BackupLock, Config, Device, Link, PreKeyBundle, RecoveryKey,
-    StorageKey, UnixTime, store::MemoryStore,
+    StorageKey, UnixTime,
+    store::{MemoryStore, Store},
 };
 
 use super::{
@@ -43,11 +44,13 @@ struct Noted {
     descriptor: Vec<u8>,
     backup: Vec<u8>,
     backup_under_passphrase: Vec<u8>,
+    /// What a store keeps of a passphrase.
+    passphrase_record: Vec<u8>,
 }
 
 impl Noted {
     /// By names that the other process knows them by.
-    fn parts(&mut self) -> [(&'static str, &mut Vec<u8>); 6] {
+    fn parts(&mut self) -> [(&'static str, &mut Vec<u8>); 7] {
         [
             ("SUBROSA_TEST_STORAGE_KEY", &mut self.storage_key),
             ("SUBROSA_TEST_RECOVERY_KEY", &mut self.recovery_key),
@@ -55,6 +58,7 @@ impl Noted {
             ("SUBROSA_TEST_DESCRIPTOR", &mut self.descriptor),
             ("SUBROSA_TEST_BACKUP", &mut self.backup),
             ("SUBROSA_TEST_BACKUP_UNDER_PASSPHRASE", &mut self.backup_under_passphrase),
+            ("SUBROSA_TEST_PASSPHRASE_RECORD", &mut self.passphrase_record),
         ]
     }
 }
@@ -125,6 +129,12 @@ fn act(steps: usize, noted: &mut Noted) -> Option<[Device<MemoryStore>; 2]> {
         let backup = &noted.backup_under_passphrase;
         drop(Device::restore(MemoryStore::new(), config, backup, &lock, None).unwrap());
     });
+    let mut locked = MemoryStore::new();
+    // Made, and opened again.
+    for _ in 0..2 {
+        step!(drop(StorageKey::from_passphrase(&mut locked, PASSPHRASE).unwrap()));
+        noted.passphrase_record = locked.list(0, 0, 1).unwrap().remove(0).value;
+    }
     let (mut file, mut descriptor) = (Vec::new(), None);
     step!({
         let mut writer = AttachmentWriter::new(&mut file, SIZE).unwrap();
@@ -215,17 +225,20 @@ fn child_derives() {
             root = Some(opened[..32].to_vec());
         }
     }
-    if let Some(parameters) = noted.backup_under_passphrase.get(2..30) {
+    let records =
+        [(&noted.backup_under_passphrase, 2, "backup"), (&noted.passphrase_record, 1, "storage passphrase")];
+    for (record, at, what) in records {
+        let Some(parameters) = record.get(at..at + 28) else { continue };
         let number = |at: usize| u32::from_be_bytes(parameters[at..at + 4].try_into().unwrap());
         let params = Params::new(number(16), number(20), number(24), Some(64)).unwrap();
         let mut out = [0; 64];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(PASSPHRASE.as_bytes(), &parameters[..16], &mut out)
             .unwrap();
-        note("of the passphrase", &out);
-        let keys = hkdf(&out, "Subrosa/1 backup", parameters, 64);
-        assert_eq!(noted.backup_under_passphrase[30..62], keys[32..], "the commitment, which is no secret");
-        note("key of the backup under the passphrase", &keys[..32]);
+        note(&format!("{what}, stretched"), &out);
+        let keys = hkdf(&out, &format!("Subrosa/1 {what}"), parameters, 64);
+        assert_eq!(record[at + 28..][..32], keys[32..], "the commitment, which is no secret");
+        note(&format!("{what}, key of the passphrase"), &keys[..32]);
     }
     if !noted.descriptor.is_empty() {
         let key = &mask(&noted.descriptor)[1..33];
@@ -268,7 +281,7 @@ fn a27_no_key_of_a_device_is_left_in_memory() {
             drop(devices);
             left.extend(search(&secrets));
             assert!(left.is_empty(), "{} left:\n{}", left.len(), left.join("\n"));
-            assert_eq!((steps, known), (17, 16));
+            assert_eq!((steps, known), (19, 18));
             break;
         }
     };
