@@ -30,6 +30,7 @@ use subrosa::{IdentityKeyPair, Padding, PreKeys, Session, StorageKey, UnixTime};
 mod common;
 #[path = "memory/derived.rs"]
 mod derived;
+#[cfg(feature = "attachments")]
 #[path = "memory/devices.rs"]
 mod devices;
 

@@ -52,7 +52,7 @@ impl Layout {
         COMMITMENT_LEN + self.padded + self.chunks * TAG
     }
 
-    #[cfg(feature = "attachments")]
+    #[cfg(any(feature = "attachments", test))]
     pub(crate) fn is_last(&self, chunk: u64) -> bool {
         chunk + 1 == self.chunks
     }
