@@ -1,6 +1,8 @@
 //! Two devices, by chance: messages lost, late, in another order and twice, garbage, days of silence, disks put back. In the end they
 //! hear each other, and what was lost was said to be.
 
+use std::{env, ops::Range};
+
 use rand::{Rng, RngExt};
 use subrosa::{Event, UserId};
 
@@ -105,7 +107,7 @@ impl Pair {
 /// After two quiet weeks both read every day what the other writes, begin no sessions any more, and are told nothing.
 #[test]
 fn a16_two_find_together_whatever_was() {
-    for seed in 0..40 {
+    for seed in seeds() {
         eprintln!("seed {seed}");
         let mut rng = seeded(seed);
         let mut pair = Pair::new();
@@ -142,7 +144,7 @@ fn a16_two_find_together_whatever_was() {
 /// No disk is put back: nothing is said to be, nothing is shown twice, and what is never shown was said to be lost.
 #[test]
 fn a31_without_setbacks_nothing_comes_twice_or_is_lost_without_a_word() {
-    for seed in 0..40 {
+    for seed in seeds() {
         eprintln!("seed {seed}");
         let mut rng = seeded(seed);
         let mut pair = Pair::new();
@@ -170,4 +172,9 @@ fn a31_without_setbacks_nothing_comes_twice_or_is_lost_without_a_word() {
             assert!(missing <= lost as usize, "{missing} are missing, {lost} said to be lost");
         }
     }
+}
+
+/// `SUBROSA_TEST_PAIRS` is how many.
+fn seeds() -> Range<u64> {
+    0..env::var("SUBROSA_TEST_PAIRS").map_or(40, |count| count.parse().unwrap())
 }
