@@ -144,8 +144,8 @@ pub enum Event {
         removed: Vec<DeviceId>,
         /// Messages of this device's that those had not acknowledged, oldest first: the user may never have seen them, most
         /// of all if they have lost a phone and restored a backup. For the person to send again, or not: under the same
-        /// name ([`Draft::with_id`](crate::Draft::with_id)), since a device that has one drops the second. Those that
-        /// were kept ([`Settings::resend`](crate::Settings::resend)), and those in the outbox.
+        /// name ([`Draft::with_id`](crate::Draft::with_id)), since a device that has one among the last 384 drops the second. Those
+        /// that were kept ([`Settings::resend`](crate::Settings::resend)), at most 256 of each device, and those in the outbox.
         unacknowledged: Vec<MessageId>,
     },
     /// A device list came with a message, and is not to be believed.
