@@ -1,7 +1,7 @@
 //! Records of users and devices that do not open any more, and what is known of them then.
 
 use super::*;
-use crate::device::records::Table;
+use crate::device::records::{Standing, Table, UserRecord};
 
 /// Damages the record of a device or a user, and maintains.
 fn damage(device: &mut D, id: RecordId) {
@@ -65,4 +65,38 @@ fn a46_a_damaged_stranger_gives_its_place_back() {
     let count = bob.run(|work, _, _| Ok(work.strangers()?.get().unwrap().count)).unwrap();
     let there = bob.users().filter(|user| user.as_ref().unwrap().stranger).count();
     assert_eq!((count, there), (1, 1), "places that are taken for good");
+}
+
+/// Of a user whose record was damaged another one is there again, without a list: by a word of another device of one's own. Their
+/// device is met again, but not a third one of a stranger, nor one more than a list may have.
+#[test]
+fn who_is_met_again_is_among_so_many_devices() {
+    let (mut alice, bob) = two(&Clock::new());
+    let sender = bob.address();
+    let mut meet = |standing, devices: u8, taken: u32| {
+        alice
+            .run(|work, _, _| {
+                let record = UserRecord::new(sender.user, None, None);
+                let devices = (0..devices).map(|number| DeviceId::from_bytes([number; 16])).collect();
+                work.user(&sender.user)?.put(UserRecord { standing, devices, taken, ..record });
+                let met = work.meet_again(&sender)?;
+                let known = work.user(&sender.user)?.get().unwrap().devices.contains(&sender.device);
+                assert_eq!(known, met.is_some());
+                assert_eq!(met.unwrap_or_default(), []);
+                Ok(known)
+            })
+            .unwrap()
+    };
+    for (standing, devices, expected) in [
+        (Standing::Stranger, 0, true),
+        (Standing::Stranger, 1, true),
+        (Standing::Stranger, 2, false),
+        (Standing::Contact, 2, true),
+        (Standing::Contact, 31, true),
+        (Standing::Contact, 32, false),
+    ] {
+        assert_eq!(meet(standing, devices, 0), expected, "{standing:?}, {devices}");
+        // A list has come since, and does not have it.
+        assert!(!meet(standing, devices, 1));
+    }
 }

@@ -128,6 +128,39 @@ fn a44_what_is_asked_for_is_bounded() {
     assert_eq!(answer(&mut alice).unwrap(), places(0, 2));
 }
 
+/// What comes once more, as it was asked for or as the app has sent it again, is no sign of a store that was put back: however long
+/// ago the first one was, or under whichever number.
+#[test]
+fn what_comes_once_more_for_a_reason_is_dropped_without_a_word() {
+    let (mut bob, alice) = (Clock::new().device(), Root::new());
+    let identity = IdentityKeyPair::generate();
+    let list = alice.list(None, &[&identity]);
+    let mut session = alice.begin(&identity, &list, &mut bob);
+    let device = DeviceId::of(identity.identity_key());
+    let mut events = |bob: &mut D, content: &Content<'_>| -> Vec<_> {
+        let received = bob.receive(&session.encrypt(&content.encode()).unwrap(), None).unwrap();
+        received
+            .into_iter()
+            .map(|received| received.event)
+            .filter(|event| *event != Event::NoOneTimePreKey)
+            .collect()
+    };
+    let resent = |number| {
+        let content = text(number);
+        Content { body: content.body.map(|body| Body { resent: true, ..body }), ..content }
+    };
+    assert!(events(&mut bob, &text(0)).iter().any(|event| matches!(event, Event::Message { .. })));
+    assert_eq!(events(&mut bob, &text(0)), [], "the same name");
+    assert_eq!(events(&mut bob, &resent(0)), []);
+    bob.run(|work, _, _| {
+        work.peer(&device)?.change().unwrap().ids.clear();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(events(&mut bob, &resent(0)), [], "its name is not remembered any more");
+    let [Event::PeerRolledBack, Event::Message { .. }] = &events(&mut bob, &text(0))[..] else { panic!() };
+}
+
 /// Another device of the same user asks for what was sent to the first: whoever was linked since gets nothing old.
 #[test]
 fn a44_another_device_does_not_get_what_one_was_sent() {
