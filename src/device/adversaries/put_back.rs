@@ -123,3 +123,40 @@ fn halves_of_two_live_branches_do_not_mix() {
     put_back(&mut bob, &cold);
     assert!(bob.vault.read_session(&id).unwrap().unwrap().session.is_some());
 }
+
+/// A device is put back to before it began a session, and begins another one: with a number that was used. That says nothing about the new one,
+/// in which the two go on.
+#[test]
+fn a_session_that_begins_with_a_number_that_was_used_is_in_order() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = two(&clock);
+    let (a, b) = (alice.user(), bob.user());
+    alice.receive(&garbage(), Some(&b)).unwrap_err();
+    let before = alice.vault.store.copy();
+    say(&mut alice, &mut [&mut bob], &b, b"in a new session");
+    let mut alice = Device::open(before, clock.config()).unwrap();
+    clock.advance(DAY);
+    let out = try_send(&mut alice, &mut [&mut bob], &b, b"in another one").unwrap().remove(0);
+    let received = bob.receive(&out.bytes, None).unwrap();
+    assert_eq!(received[0].event, Event::PeerRolledBack);
+    assert!(is_shown(&Ok(received)));
+    assert_eq!(suspicion(&mut bob, alice.address().device), Suspicion::None);
+    bob.send(&a, b"no bundle is asked for").unwrap();
+}
+
+/// What is late of a session that was replaced, and was not found broken, says nothing about the one that is sent on, however long that
+/// has been.
+#[test]
+fn what_is_late_of_a_session_that_was_replaced_marks_nothing() {
+    let clock = Clock::new();
+    let (mut alice, mut bob) = two(&clock);
+    let (a, b) = (alice.user(), bob.user());
+    let device = alice.address().device;
+    let late = alice.send(&b, b"late").unwrap().remove(0);
+    bob.receive(&garbage(), Some(&a)).unwrap_err();
+    say(&mut bob, &mut [&mut alice], &a, b"in a new session");
+    say(&mut alice, &mut [&mut bob], &b, b"answered");
+    clock.advance(DAY);
+    assert!(is_shown(&bob.receive(&late.bytes, None)));
+    assert_eq!(suspicion(&mut bob, device), Suspicion::None);
+}
