@@ -262,6 +262,7 @@ fn what_a_lost_phone_did_not_acknowledge_is_named() {
         let mut settings = bob.device.settings().unwrap();
         settings.resend = resend;
         bob.device.set_settings(settings).unwrap();
+        assert_eq!(bob.device.settings().unwrap().resend, resend);
         let key = RecoveryKey::generate().unwrap();
         let backup = alice.device.backup(&BackupLock::Key(&key)).unwrap();
         bob.say(&mut server, &alice.user(), "read");
