@@ -74,7 +74,8 @@ pub enum DeviceError {
     BadLink,
     /// Thirty-two devices are the limit.
     TooManyDevices,
-    /// The sender has begun more sessions in a day than anybody does who keeps to the rules.
+    /// The sender has begun so many sessions in a day (8 of somebody who was never written to, 64 of others): one who keeps to the rules
+    /// does only if a mailbox is read that has filled for weeks. A day later there are as many again.
     TooManySessions,
     /// A backup that this passphrase or key does not open, or that is damaged.
     BadBackup,
