@@ -22,7 +22,7 @@ use crate::{
     crypto::{
         aead::{self, TAG_LEN},
         kdf::{self, Label},
-        secret::{Secret, scrub_stack},
+        secret::{Secret, scrub_stack, scrubbed_lightly},
     },
     wire::codec::{Kind, Reader},
 };
@@ -99,16 +99,8 @@ impl StorageKey {
     /// Another key of the same use, for what is not sealed.
     #[cfg(feature = "std")]
     pub(crate) fn derive_other(&self, label: Label) -> Box<Secret<32>> {
-        let key = self.derive_boxed(label);
-        scrub_stack();
-        key
-    }
-
-    /// Where it stays: a value that is moved leaves copies behind.
-    #[cfg(feature = "std")]
-    #[inline(never)]
-    fn derive_boxed(&self, label: Label) -> Box<Secret<32>> {
-        Box::new(kdf::derive(&[0; 32], self.0.bytes.as_bytes(), label, [&[], &[]]))
+        // Boxed: a value that is moved leaves copies behind.
+        scrubbed_lightly(|| Box::new(kdf::derive(&[0; 32], self.0.bytes.as_bytes(), label, [&[], &[]])))
     }
 
     #[inline(never)]

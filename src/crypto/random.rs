@@ -18,7 +18,10 @@ pub(crate) fn fill<const N: usize>(rng: &mut impl TryCryptoRng) -> Result<Secret
 }
 
 /// [`fill`], where they stay.
-#[cfg_attr(not(feature = "attachments"), allow(dead_code, reason = "no files are sealed"))]
+#[cfg_attr(
+    not(any(feature = "std", feature = "attachments")),
+    allow(dead_code, reason = "there are no backups, and no files are sealed")
+)]
 pub(crate) fn fill_boxed<const N: usize>(rng: &mut impl TryCryptoRng) -> Result<Box<Secret<N>>, Error> {
     let mut bytes = Box::new(Secret::zeroed());
     rng.try_fill_bytes(bytes.as_mut().as_mut()).map_err(|_| Error::NoRandomness)?;

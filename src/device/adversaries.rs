@@ -143,6 +143,12 @@ fn say(from: &mut D, others: &mut [&mut D], to: &UserId, text: &[u8]) {
     }
 }
 
+/// Writes a row into a device's store, as who has the file may.
+fn put_back(device: &mut D, row: &Record) {
+    let action = Action::Put { version: row.version, value: row.value.clone() };
+    device.vault.store.inner.commit(&[Change { id: row.id, expected: Expected::Anything, action }]).unwrap();
+}
+
 /// Two who have answered each other.
 fn two(clock: &Clock) -> (D, D) {
     let (mut alice, mut bob) = (clock.device(), clock.device());

@@ -12,7 +12,6 @@
 use std::{fmt, str::FromStr};
 
 use bech32::Hrp;
-use rand::TryRng;
 use zeroize::Zeroizing;
 
 use super::{
@@ -26,6 +25,7 @@ use crate::{
     crypto::{
         kdf::{self, Label},
         passphrase::PassphraseParameters,
+        random,
         secret::{Secret, constant_time_eq, scrubbed},
     },
     roster::{self, Certificate, RootKey, Succession},
@@ -54,9 +54,7 @@ impl RecoveryKey {
     /// # Errors
     /// [`DeviceError::NoRandomness`].
     pub fn generate() -> Result<Self, DeviceError> {
-        let mut key = Self(Box::new(Secret::zeroed()));
-        rand::rngs::SysRng.try_fill_bytes(key.0.as_mut().as_mut()).map_err(|_| DeviceError::NoRandomness)?;
-        Ok(key)
+        Ok(Self(random::fill_boxed(&mut rand::rngs::SysRng)?))
     }
 
     /// The text to be written down, which [`FromStr`] reads back. It is the caller's to wipe.

@@ -34,6 +34,10 @@ pub(super) struct Taken {
     pub(super) unlinked: bool,
 }
 
+fn device_ids(list: &DeviceList) -> Vec<DeviceId> {
+    list.devices().map(DeviceId::of).collect()
+}
+
 impl UserRecord {
     pub(super) fn new(id: UserId, known: Option<KnownList>, list: Option<&DeviceList>) -> Self {
         Self {
@@ -44,7 +48,7 @@ impl UserRecord {
             known: known.or(list.map(DeviceList::known)),
             rumoured: 0,
             taken: list.map_or(0, DeviceList::version),
-            listed: list.map_or_else(Vec::new, |list| list.devices().map(DeviceId::of).collect()),
+            listed: list.map_or_else(Vec::new, device_ids),
             list: list.map(DeviceList::to_bytes),
             devices: Vec::new(),
             begun: 0,
@@ -104,7 +108,7 @@ impl<S: Store> Work<'_, S> {
         let written = record.map_or_else(Vec::new, |record| record.devices.clone());
         let taken = record.is_some_and(|record| record.taken > 0);
         let known = record.filter(|_| taken).map_or_else(|| written.clone(), |record| record.listed.clone());
-        let after: Vec<_> = list.devices().map(DeviceId::of).collect();
+        let after = device_ids(list);
         let mut removed: Vec<_> = known.iter().filter(|device| !after.contains(device)).copied().collect();
         removed.extend(written.iter().filter(|device| !known.contains(device) && !after.contains(device)));
         let added: Vec<_> = after.iter().filter(|device| !known.contains(device)).copied().collect();

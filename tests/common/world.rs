@@ -478,6 +478,22 @@ pub fn events(received: &[Received]) -> Vec<&Event> {
     received.iter().map(|received| &received.event).filter(other).collect()
 }
 
+/// A message gets lost, and is asked for.
+pub fn lose_and_ask(world: &mut World, from: &mut Phone, to: &mut Phone) {
+    from.say(&mut world.server, &to.user(), "lost");
+    world.server.take(&to.address());
+    ask(world, from, to);
+}
+
+/// The next message arrives, and what is missing is asked for.
+pub fn ask(World { clock, server }: &mut World, from: &mut Phone, to: &mut Phone) {
+    from.say(server, &to.user(), "arrives");
+    assert_eq!(to.texts(server), ["arrives"]);
+    clock.advance(61);
+    to.say(server, &from.user(), "what?");
+    from.poll(server);
+}
+
 /// A message that nobody can read.
 pub fn garbage() -> Vec<u8> {
     [&[0x21][..], &[7; 340]].concat()

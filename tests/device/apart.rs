@@ -4,7 +4,7 @@
 use subrosa::{DeviceError, Event};
 
 use crate::common::world::{
-    DAY, Phone, Server, World, acquainted, events, garbage, link,
+    DAY, Phone, Server, World, acquainted, events, garbage, link, lose_and_ask,
     table::{RESEND, SESSIONS},
     texts, two,
 };
@@ -208,13 +208,7 @@ fn a16_a_text_under_a_number_that_came_resent_is_shown() {
     alice.say(&mut world.server, &bob.user(), "a turn");
     bob.poll(&mut world.server);
     let snapshot = alice.store.snapshot();
-    alice.say(&mut world.server, &bob.user(), "lost");
-    world.server.take(&bob.address());
-    alice.say(&mut world.server, &bob.user(), "arrives");
-    bob.poll(&mut world.server);
-    world.clock.advance(61);
-    bob.say(&mut world.server, &alice.user(), "what?");
-    alice.poll(&mut world.server);
+    lose_and_ask(&mut world, &mut alice, &mut bob);
     alice.say(&mut world.server, &bob.user(), "on");
     assert_eq!(bob.texts(&mut world.server), ["lost", "on"]);
     alice.put_back(&snapshot);
@@ -233,10 +227,7 @@ fn who_only_reads_does_not_gather_sessions() {
     for _ in 0..45 {
         world.clock.advance(8 * DAY);
         for phone in [&mut alice, &mut bob] {
-            phone.device.maintain().unwrap();
-            phone.publish(&mut world.server);
-            let list = world.server.list(&phone.user()).unwrap();
-            phone.device.provide(&list).unwrap();
+            morning(phone, &mut world.server);
         }
         alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
         alice.say(&mut world.server, &bob.user(), "news");

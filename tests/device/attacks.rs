@@ -8,7 +8,7 @@ use subrosa::{
 };
 
 use crate::common::world::{
-    DAY, Phone, Server, TestClock, TestStore, World, acquainted, events, garbage, link,
+    DAY, Phone, Server, TestClock, TestStore, World, acquainted, events, garbage, link, lose_and_ask,
     table::{COLD, INBOX, OUTBOX, PEERS, RESEND, SESSIONS, USERS},
     texts,
 };
@@ -141,13 +141,7 @@ fn a43_what_is_no_sign_of_a_broken_session_marks_none() {
 fn a30_what_is_asked_for_is_not_sent_by_receiving() {
     let (mut world, mut alice, mut bob) = acquainted();
     let ask = |world: &mut World, alice: &mut Phone, bob: &mut Phone| {
-        alice.say(&mut world.server, &bob.user(), "lost");
-        world.server.take(&bob.address());
-        alice.say(&mut world.server, &bob.user(), "arrives");
-        bob.poll(&mut world.server);
-        world.clock.advance(61);
-        bob.say(&mut world.server, &alice.user(), "what?");
-        alice.poll(&mut world.server);
+        lose_and_ask(world, alice, bob);
         assert_eq!(alice.device.outbox().count(), 0);
     };
     ask(&mut world, &mut alice, &mut bob);

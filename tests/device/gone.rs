@@ -1,8 +1,8 @@
 //! Devices that are taken out of their user's list: what is told of it, and what is to be sent again.
 
-use subrosa::{Draft, Event, MessageId, Trust};
+use subrosa::{Draft, Event, MessageId, Trust, UserId};
 
-use crate::common::world::{DAY, acquainted, link};
+use crate::common::world::{DAY, Phone, Server, acquainted, link};
 
 /// How many devices have gone, and what they had not acknowledged.
 fn changed(received: &[Event]) -> Option<(usize, Vec<MessageId>)> {
@@ -12,6 +12,12 @@ fn changed(received: &[Event]) -> Option<(usize, Vec<MessageId>)> {
         }
         _ => None,
     })
+}
+
+/// Fetches a user's newest list: what is shown of it.
+fn fetch(phone: &mut Phone, server: &Server, user: &UserId) -> Vec<Event> {
+    let shown = phone.device.provide(&server.list(user).unwrap()).unwrap();
+    shown.into_iter().map(|received| received.event).collect()
 }
 
 /// A device of one's own goes that had not been told yet what was sent to others, and whom one trusts: no message to send again.
@@ -32,8 +38,7 @@ fn what_a_lost_device_of_ones_own_had_not_been_told_is_not_to_be_sent_again() {
         }
         alice.device.unlink(&third.address().device).unwrap();
         alice.publish(&mut world.server);
-        let shown = second.device.provide(&world.server.list(&alice.user()).unwrap()).unwrap();
-        let shown: Vec<_> = shown.into_iter().map(|received| received.event).collect();
+        let shown = fetch(&mut second, &world.server, &alice.user());
         let (_, unacknowledged) = changed(&shown).unwrap();
         assert_eq!(unacknowledged, [], "pushed: {pushed}; trust, Bob, copies: {ids:?}");
     }
@@ -58,8 +63,7 @@ fn what_two_lost_devices_did_not_acknowledge_is_named_oldest_first() {
         bob.device.unlink(&tablet.address().device).unwrap();
     }
     bob.publish(&mut world.server);
-    let shown = alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
-    let shown: Vec<_> = shown.into_iter().map(|received| received.event).collect();
+    let shown = fetch(&mut alice, &world.server, &bob.user());
     assert_eq!(changed(&shown).unwrap(), (2, vec![one, two]));
 }
 
@@ -95,8 +99,7 @@ fn who_has_gone_by_a_list_out_of_force_goes_once() {
             bob.device.maintain().unwrap();
             bob.publish(&mut world.server);
         }
-        let shown = alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
-        let shown: Vec<_> = shown.into_iter().map(|received| received.event).collect();
+        let shown = fetch(&mut alice, &world.server, &bob.user());
         assert_eq!(changed(&shown).map_or(0, |(removed, _)| removed), 0, "gone twice: {another} {shown:?}");
     }
 }
@@ -117,8 +120,7 @@ fn what_is_sent_again_for_a_lost_phone_is_not_shown_twice() {
         alice.poll(&mut world.server);
         bob.device.unlink(&tablet.address().device).unwrap();
         bob.publish(&mut world.server);
-        let shown = alice.device.provide(&world.server.list(&bob.user()).unwrap()).unwrap();
-        let shown: Vec<_> = shown.into_iter().map(|received| received.event).collect();
+        let shown = fetch(&mut alice, &world.server, &bob.user());
         let (_, ids) = changed(&shown).unwrap();
         assert_eq!(ids.len(), count);
         for (number, id) in ids.iter().enumerate() {

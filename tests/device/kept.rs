@@ -2,7 +2,7 @@
 
 use subrosa::{Event, Received};
 
-use crate::common::world::{DAY, Phone, World, acquainted, events, table::RESEND, texts};
+use crate::common::world::{DAY, Phone, World, acquainted, ask, events, table::RESEND, texts};
 
 /// Whether housekeeping is done or not, nothing is sent again after 14 days; with it nothing is kept, either.
 #[test]
@@ -37,14 +37,10 @@ fn for_fourteen_days() {
 }
 
 /// What Bob has when he has asked for what he misses, once he knows of it by another message.
-fn asked_for(World { clock, server }: &mut World, alice: &mut Phone, bob: &mut Phone) -> Vec<Received> {
-    alice.say(server, &bob.user(), "arrives");
-    assert_eq!(bob.texts(server), ["arrives"]);
-    clock.advance(61);
-    bob.say(server, &alice.user(), "what did you say?");
-    alice.poll(server);
-    alice.say(server, &bob.user(), "this");
-    bob.poll(server)
+fn asked_for(world: &mut World, alice: &mut Phone, bob: &mut Phone) -> Vec<Received> {
+    ask(world, alice, bob);
+    alice.say(&mut world.server, &bob.user(), "this");
+    bob.poll(&mut world.server)
 }
 
 /// What is 64 KiB or longer (one byte says that nothing is attached) is not kept, and its recipient gets to know that it is

@@ -7,8 +7,7 @@ use crate::device::records::{Standing, Table, UserRecord};
 fn damage(device: &mut D, id: RecordId) {
     let mut record = device.vault.store.inner.read(&id).unwrap().unwrap();
     record.value[30] ^= 1;
-    let action = Action::Put { version: record.version, value: record.value };
-    device.vault.store.inner.commit(&[Change { id, expected: Expected::Anything, action }]).unwrap();
+    put_back(device, &record);
     device.cache.clear();
     assert_eq!(device.maintain().unwrap().damaged, 1);
 }

@@ -14,11 +14,6 @@ fn row(device: &D, table: Table) -> Record {
     row
 }
 
-fn put_back(device: &mut D, row: &Record) {
-    let action = Action::Put { version: row.version, value: row.value.clone() };
-    device.vault.store.inner.commit(&[Change { id: row.id, expected: Expected::Anything, action }]).unwrap();
-}
-
 /// Sends, and says under which body key, too.
 fn send(from: &mut D, to: &UserId, text: &[u8]) -> (Vec<u8>, String) {
     let (sent, trace) = recorded(|| from.send(to, text).unwrap().remove(0));
