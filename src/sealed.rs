@@ -56,12 +56,9 @@ impl StorageKey {
     /// Makes a new key from a generator of the caller's.
     #[must_use]
     pub fn generate_with_rng(rng: &mut impl CryptoRng) -> Self {
-        let key = Self::draw(rng);
-        scrub_stack();
-        key
+        scrubbed_lightly(|| Self::draw(rng))
     }
 
-    #[inline(never)]
     fn draw(rng: &mut impl CryptoRng) -> Self {
         let mut bytes = Secret::zeroed();
         rng.fill_bytes(bytes.as_mut());
@@ -71,9 +68,7 @@ impl StorageKey {
     /// The key of these 32 bytes, which must be random: not a password, not a hash of one.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        let key = Self::copy(bytes);
-        scrub_stack();
-        key
+        scrubbed_lightly(|| Self::copy(bytes))
     }
 
     /// The 32 bytes, for the platform's keychain and nowhere else. The array is the caller's to wipe.
@@ -88,8 +83,6 @@ impl StorageKey {
         Self::from_bytes(self.0.bytes.as_bytes())
     }
 
-    // Not inlined: the frame of the caller is not scrubbed.
-    #[inline(never)]
     fn copy(bytes: &[u8; 32]) -> Self {
         let mut secret = Secret::zeroed();
         secret.as_mut().copy_from_slice(bytes);

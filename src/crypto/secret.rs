@@ -144,10 +144,6 @@ pub(crate) fn scrubbed<T>(operation: impl FnOnce() -> T) -> T {
 }
 
 /// The same after a symmetric derivation, or encryption.
-#[cfg_attr(
-    not(any(feature = "std", feature = "attachments")),
-    allow(dead_code, reason = "there are no devices, and no files are sealed")
-)]
 pub(crate) fn scrubbed_lightly<T>(operation: impl FnOnce() -> T) -> T {
     let result = apart(operation);
     scrub_stack();
